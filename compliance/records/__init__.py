@@ -1,0 +1,1 @@
+"""The nouns: frozen values that are stored, signed and read back."""

@@ -1,0 +1,39 @@
+"""``evidence.json``: everything a pack states, in one canonical document."""
+
+from typing import Literal
+
+from compliance.records.audit import SystemFacts
+from compliance.records.base import SCHEMA_VERSION, Record
+from compliance.records.finding import Finding, Result
+from compliance.records.plan import Lock, Plan
+from compliance.records.subject import Environment
+
+
+class LawFacts(Record):
+    """Which catalog and mapping were used."""
+
+    provisions_digest: str
+    mapping_digest: str
+    instrument: str
+    compiled: str
+
+
+class Evidence(Record):
+    """The assessment of one audit. Every number follows from plan and observations."""
+
+    schema_version: Literal["1.0"] = SCHEMA_VERSION
+    system: SystemFacts
+    plan: Plan
+    lock: Lock
+    results: tuple[Result, ...]
+    findings: tuple[Finding, ...]
+    """One for each planned cell, in the plan's order."""
+
+    observations: dict[str, str]
+    """Digest of each observation file, by its path below ``observations/``."""
+
+    confirm_openings: int
+    """How often these confirm groups were opened, this time included."""
+
+    environment: Environment
+    law: LawFacts

@@ -1,0 +1,55 @@
+"""The subject as it was found: which weights, which tokenizer, which SAE, by digest."""
+
+from compliance.records.base import Record
+
+
+class SaeFacts(Record):
+    """An SAE as it was loaded."""
+
+    name: str
+    """Folder name, or ``release/id``."""
+
+    digest: str
+    """Over its weights and configuration."""
+
+    architecture: str
+    hook_name: str
+    d_in: int
+    d_sae: int
+    normalisation: str
+    dtype: str
+    """Of the stored weights; computation is in the subject's dtype."""
+
+    context_size: int | None = None
+    """Tokens of context it was trained on; longer items are flagged."""
+
+    centres_input: bool = False
+    """Whether the mean over d_model is subtracted first (TransformerLens-processed GPT-2)."""
+
+
+class ModelFacts(Record):
+    """A model and its tokenizer as they were loaded."""
+
+    name: str
+    """Hub id, or the folder's or file's own name; never a path of the machine."""
+
+    revision: str | None = None
+    architecture: str
+    weights_digest: str
+    """Over every weight file's sha256, ordered by name."""
+
+    tokenizer_digest: str
+    parameters: int
+    layers: int
+    d_model: int
+    dtype: str
+    chat_template: bool
+
+
+class Environment(Record):
+    """What the run was computed with. Differences move the last digits, never the verdict rules."""
+
+    python: str
+    packages: dict[str, str]
+    machine: str
+    device: str

@@ -1,0 +1,138 @@
+"""A suite: test items and the datasheet that says where they come from (PROTOCOL sections 1, 2)."""
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+import langcodes
+from pydantic import AfterValidator, Field, model_validator
+
+from compliance.records.base import SCHEMA_VERSION, Record
+
+
+def check_language(tag: str) -> str:
+    """Return ``tag`` when it is a valid BCP 47 tag in its usual spelling; else raise ValueError."""
+    if not langcodes.tag_is_valid(tag):
+        raise ValueError(f"{tag!r} is not a BCP 47 language tag, such as 'ja' or 'zh-Hans'")
+    usual = langcodes.standardize_tag(tag)
+    if usual != tag:
+        raise ValueError(f"{tag!r} is spelt {usual!r} in BCP 47")
+    return tag
+
+
+Language = Annotated[str, AfterValidator(check_language)]
+Slug = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64)]
+Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*$", max_length=128)]
+Region = Literal["user", "assistant", "last"]
+Modality = Literal["text", "image", "image-text"]
+Rendering = Literal["plain", "typographic", "depicted"]
+Format = Literal["prompt", "dialogue", "code"]
+Origin = Literal["authored", "human-translated", "machine-translated"]
+
+MAX_TEXT = 100_000
+"""Characters one item may hold; longer texts are refused, since reports must render them."""
+
+
+class Label(StrEnum):
+    """What an item is to its concept."""
+
+    POSITIVE = "positive"
+    NEGATIVE = "negative"
+    HARD_NEGATIVE = "hard-negative"
+
+
+class Message(Record):
+    """One turn of a dialogue."""
+
+    role: Literal["system", "user", "assistant"]
+    content: Annotated[str, Field(min_length=1, max_length=MAX_TEXT)]
+
+
+class Item(Record):
+    """One input of a suite."""
+
+    id: Identifier
+    """Unique in its suite."""
+
+    group: Identifier
+    """One meaning; its positive and hard negative in every language share it."""
+
+    concept: Slug | None = None
+    """Absent for a benign negative, which serves every concept of the suite."""
+
+    label: Label
+
+    language: Language
+
+    modality: Modality = "text"
+
+    rendering: Rendering = "plain"
+
+    format: Format = "prompt"
+
+    stratum: Slug | None = None
+    """Kind within the label, such as ``fiction`` or ``mention``; counted apart in reports."""
+
+    text: Annotated[str, Field(min_length=1, max_length=MAX_TEXT)] | None = None
+    """The user's message. Exactly one of ``text`` and ``messages`` is given."""
+
+    messages: Annotated[tuple[Message, ...], Field(min_length=1)] | None = None
+
+    origin: Origin
+
+    reviewed: str | None = None
+    """Who reviewed it, and whether blind. Absent: no person has."""
+
+    source: str
+
+    licence: str
+
+    @model_validator(mode="after")
+    def _one_input(self) -> "Item":
+        if (self.text is None) == (self.messages is None):
+            raise ValueError("give exactly one of 'text' and 'messages'")
+        if self.modality != "text":
+            raise ValueError(f"modality {self.modality!r} is not supported yet; use 'text'")
+        if (self.concept is None) != (self.label is Label.NEGATIVE):
+            raise ValueError("a benign negative has no concept, and every other item has one")
+        return self
+
+
+class ConceptSheet(Record):
+    """What a suite means by a concept."""
+
+    title: str
+    definition: str
+    region: Region = "user"
+    """Whose tokens a probe reads: the user's, the assistant's, or the last token alone."""
+
+
+class Datasheet(Record):
+    """``suite.yaml``: what is in a suite, where it comes from and what it lacks."""
+
+    schema_version: Literal["1.0"] = SCHEMA_VERSION
+    name: Slug
+    version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")]
+    title: str
+    description: str
+    licence: str
+    sources: Annotated[tuple[str, ...], Field(min_length=1)]
+    languages: Annotated[tuple[Language, ...], Field(min_length=1)]
+    concepts: Annotated[dict[Slug, ConceptSheet], Field(min_length=1)]
+    translation: str
+    """How the languages other than the first came about, and by what."""
+    reviewers: tuple[str, ...] = ()
+    agreement: str | None = None
+    """Agreement between labellers (kappa) where labels were doubled."""
+    known_gaps: tuple[str, ...] = ()
+
+
+class SuiteFacts(Record):
+    """A suite as a plan saw it."""
+
+    name: str
+    version: str
+    digest: str
+    """Over the datasheet and the items, in canonical JSON, items ordered by id."""
+    items: int
+    groups: int
+    datasheet: Datasheet
