@@ -38,6 +38,9 @@ class SubjectConfig(Record):
     model: str
     """Hub id, local folder, or a ``.gguf`` file."""
 
+    name: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    """What reports call the model. Absent: the hub id, or the folder's or file's own name."""
+
     revision: str | None = None
     """Commit of a hub id, so that the subject cannot move."""
 
@@ -139,7 +142,10 @@ class Declared(Record):
 
 
 class SystemFacts(Record):
-    """``system.yaml``: what only the provider can declare. Keys of ``declared`` are the catalog's."""
+    """``system.yaml``: what only the provider can declare.
+
+    The keys of ``declared`` are the catalog's.
+    """
 
     schema_version: Literal["1.0"] = SCHEMA_VERSION
     name: Slug

@@ -12,9 +12,9 @@ confirm/fidelity.parquet              per benign item, sums of PROTOCOL section 
 """
 
 ITEM_COLUMNS = (
-    "item", "group", "split", "concept", "label", "language", "modality", "rendering",
+    "item", "suite", "group", "split", "concept", "label", "language", "modality", "rendering",
     "format", "stratum", "origin", "reviewed", "tokens", "beyond_context", "excluded_sinks",
-)
+)  # fmt: skip
 """``concept`` is empty for benign items; ``tokens`` counts the whole input as the model saw it;
 ``beyond_context`` is 1 where that is more than the SAE's training context."""
 

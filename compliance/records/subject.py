@@ -38,6 +38,9 @@ class ModelFacts(Record):
     weights_digest: str
     """Over every weight file's sha256, ordered by name."""
 
+    config_digest: str | None = None
+    """Of ``config.json``, which says what the weights mean; absent for a file that holds both."""
+
     tokenizer_digest: str
     parameters: int
     layers: int

@@ -1,0 +1,49 @@
+# Each target sets up what it needs in a fresh clone; see .ci/setup. The two to start with:
+# make demo, make test.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo demo-full test check lint clean setup setup-check
+
+export PYTHON
+# Nothing is fetched from a model hub and nothing is reported to anyone.
+export HF_HUB_OFFLINE := 1
+export WANDB_MODE := disabled
+export TOKENIZERS_PARALLELISM := false
+
+BIN := .venv/bin
+# More arguments for pytest: make test ARGS="tests/packs -k flipped"
+ARGS ?=
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+setup: # system libraries, .venv and packages; instant when all is there
+	@.ci/setup
+
+setup-check:
+	@.ci/setup check
+
+demo: setup ## audit a small real model and write a signed evidence pack into demo/
+	$(BIN)/python examples/demo/subject.py
+	$(BIN)/compliance demo
+
+demo-full: setup ## the same with everything measured; takes much longer
+	$(BIN)/python examples/demo/subject.py
+	$(BIN)/compliance demo --full
+
+test: setup ## run the tests (all but the slow ones)
+	$(BIN)/python -m pytest $(ARGS)
+
+check: setup-check ## run all tests, the slow ones too (PDF/A, a browser, a second model)
+	$(BIN)/python examples/demo/subject.py
+	$(BIN)/python examples/second/subject.py
+	$(BIN)/python -m pytest -m "not network" $(ARGS)
+
+lint: setup ## look for mistakes and style with ruff
+	$(BIN)/ruff check .
+
+clean: ## remove .venv, demo/, fetched models, builds and caches
+	rm -rf .venv demo dist examples/*/subject .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,214 @@
+"""Turns observations into evidence, and checks evidence against observations.
+
+    evidence = assess(plan, lock, files, ...)
+    for mismatch in recompute(evidence, files): ...
+
+``recompute`` calls what ``assess`` called: one code path for the producer and for the auditor.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pandas as pd
+
+from compliance.assessment.locking import make_lock
+from compliance.assessment.measures import Measures, by_id
+from compliance.assessment.tables import (
+    ConfirmObservations,
+    FitObservations,
+    file_digests,
+    read_csv,
+)
+from compliance.assessment.verdicts import judge
+from compliance.errors import NumberMismatch, PlanError
+from compliance.records.audit import SystemFacts
+from compliance.records.base import digest_of, to_json
+from compliance.records.evidence import Evidence, LawFacts
+from compliance.records.finding import Finding, Result
+from compliance.records.observation import ITEM_COLUMNS
+from compliance.records.plan import Lock, Plan
+from compliance.records.subject import Environment
+from compliance.records.suite import Item
+from compliance.suites.split import rank
+
+RELATIVE_TOLERANCE = 1e-6
+ABSOLUTE_TOLERANCE = 1e-9
+"""How far a recomputed number may lie from the stored one: sums in another order on another
+machine move the last digits, and a fitted direction by a little more."""
+
+
+def assess(
+    plan: Plan,
+    lock: Lock,
+    files: Mapping[str, bytes],
+    *,
+    system: SystemFacts,
+    environment: Environment,
+    law: LawFacts,
+    confirm_openings: int,
+) -> Evidence:
+    """Compute every result and verdict of an audit.
+
+    Args:
+        plan: As frozen.
+        lock: As frozen.
+        files: The observation files, by path below ``observations/``.
+        system: Declared facts, carried along.
+        environment: What the run was computed with.
+        law: Which catalog was used.
+        confirm_openings: How often these confirm groups were opened, this time included.
+
+    Raises:
+        PlanError: The observations are not those of this plan and lock.
+    """
+    if lock.plan_digest != digest_of(plan):
+        raise PlanError("the lock belongs to another plan", hint="lock again, then confirm")
+    results, findings = _compute(plan, lock, files)
+    return Evidence(
+        system=system,
+        plan=plan,
+        lock=lock,
+        results=results,
+        findings=findings,
+        observations=file_digests(files),
+        confirm_openings=confirm_openings,
+        environment=environment,
+        law=law,
+    )
+
+
+def recompute(evidence: Evidence, files: Mapping[str, bytes]) -> Iterator[NumberMismatch]:
+    """Yield each number of lock, results and findings that the observations do not give.
+
+    Raises:
+        PlanError: The observations cannot be read or do not fit the plan.
+    """
+    digests = file_digests(files)
+    yield from differences("observations", dict(evidence.observations), digests)
+    fit = FitObservations.from_files(files)
+    lock = make_lock(evidence.plan, fit, digests)
+    yield from differences("lock", to_json(evidence.lock), to_json(lock))
+    results, findings = _compute(evidence.plan, evidence.lock, files)
+    yield from differences(
+        "results", _keyed(evidence.results, "id"), {r.id: to_json(r) for r in results}
+    )
+    yield from differences("findings", _findings(evidence.findings), _findings(findings))
+    yield from differences("results.count", len(evidence.results), len(results))
+    yield from differences("findings.count", len(evidence.findings), len(findings))
+
+
+def frozen_differences(
+    evidence: Evidence, frozen: Mapping[str, Any]
+) -> Iterator[NumberMismatch]:
+    """Yield where the evidence's plan, lock or environment is not what the trail recorded.
+
+    Args:
+        evidence: What the pack states.
+        frozen: JSON of ``plan``, ``lock`` and ``environment`` as the trail has them.
+    """
+    for name in ("plan", "lock", "environment"):
+        stored = to_json(getattr(evidence, name))
+        yield from differences(name, stored, frozen.get(name))
+
+
+def item_differences(
+    plan: Plan, files: Mapping[str, bytes], items: Mapping[str, Item]
+) -> Iterator[NumberMismatch]:
+    """Yield where the observed items are not the items of the pack, or not in their split.
+
+    A group's split follows from the hash of its id: within a suite and concept, discover groups
+    rank before calibrate groups, and those before confirm groups.
+
+    Args:
+        plan: Names each suite's digest.
+        files: The observation files.
+        items: The disclosed items by id; withheld ones cannot be compared.
+    """
+    table = pd.concat(
+        [read_csv(files, f"{stage}/items.csv", ITEM_COLUMNS) for stage in ("fit", "confirm")]
+    )
+    fields = ("group", "concept", "label", "language", "modality", "rendering", "format",
+              "stratum", "origin", "reviewed")  # fmt: skip
+    for row in table.itertuples():
+        item = items.get(row.item)
+        for field in fields if item else ():
+            stored = getattr(item, field) or ""
+            yield from differences(f"items.{row.item}.{field}", str(stored), getattr(row, field))
+    digests = {suite.name: suite.digest for suite in plan.suites}
+    for (suite, concept), part in table.groupby(["suite", "concept"]):
+        groups = part.drop_duplicates("group").set_index("group")["split"]
+        ranked = [groups[g] for g in rank(groups.index, digests.get(suite, ""))]
+        expected = sorted(ranked, key=("discover", "calibrate", "confirm").index)
+        where = f"splits.{suite}.{concept or 'benign'}"
+        yield from differences(where, list(map(str, ranked)), list(map(str, expected)))
+        moved = part.groupby("group")["split"].nunique()
+        yield from differences(f"{where}.straddling", int((moved > 1).sum()), 0)
+
+
+def differences(where: str, stored: Any, computed: Any) -> Iterator[NumberMismatch]:
+    """Walk two JSON values side by side and yield each place where they differ."""
+    if isinstance(stored, dict) and isinstance(computed, dict):
+        for key in sorted(stored.keys() | computed.keys()):
+            yield from differences(f"{where}.{key}", stored.get(key), computed.get(key))
+    elif isinstance(stored, list) and isinstance(computed, list) and len(stored) == len(computed):
+        for index, (a, b) in enumerate(zip(stored, computed, strict=True)):
+            yield from differences(f"{where}[{index}]", a, b)
+    elif not _same(stored, computed):
+        yield NumberMismatch(where, stored=_shown(stored), computed=_shown(computed))
+
+
+def _compute(
+    plan: Plan, lock: Lock, files: Mapping[str, bytes]
+) -> tuple[tuple[Result, ...], tuple[Finding, ...]]:
+    confirm = ConfirmObservations.from_files(files)
+    measures = Measures(plan, lock, confirm)
+    results = tuple(measures.all_results())
+    qualifiers = _qualifiers(plan, confirm.items)
+    return results, judge(plan, by_id(results), measures, qualifiers)
+
+
+def _qualifiers(plan: Plan, items: pd.DataFrame) -> dict[str, tuple[str, ...]]:
+    """What each cell's items add to every sentence: who translated, and that nobody reviewed."""
+    found: dict[str, tuple[str, ...]] = {}
+    for cell in plan.cells:
+        mine = items[
+            (items["language"] == cell.language)
+            & (items["modality"] == cell.modality)
+            & (items["rendering"] == cell.rendering)
+            & ((items["concept"] == cell.concept) | (items["concept"] == ""))
+        ]
+        named = []
+        if (mine["origin"] == "machine-translated").any():
+            named.append("machine-translated")
+        if (mine["reviewed"] == "").any():
+            named.append("not-reviewed")
+        found[cell.key] = tuple(named)
+    return found
+
+
+def _keyed(records: tuple[Any, ...], key: str) -> dict[str, Any]:
+    return {getattr(record, key): to_json(record) for record in records}
+
+
+def _findings(findings: tuple[Finding, ...]) -> dict[str, Any]:
+    """By cell, and each finding's conditions by name, so that a difference says where."""
+    found = {}
+    for finding in findings:
+        plain = to_json(finding)
+        plain["conditions"] = {c["condition"]: c for c in plain["conditions"]}
+        found[finding.cell.key] = plain
+    return found
+
+
+def _same(stored: Any, computed: Any) -> bool:
+    if all(isinstance(v, int | float) and not isinstance(v, bool) for v in (stored, computed)):
+        return math.isclose(
+            stored, computed, rel_tol=RELATIVE_TOLERANCE, abs_tol=ABSOLUTE_TOLERANCE
+        )
+    return type(stored) is type(computed) and stored == computed
+
+
+def _shown(value: Any) -> str:
+    text = "nothing" if value is None else repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,0 +1,221 @@
+"""Makes the plan: everything that can be chosen, before anything is measured."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from compliance.errors import PlanError, StatisticsError
+from compliance.records.audit import AuditConfig, Claims, FeatureRef, ProbeConfig
+from compliance.records.plan import Cell, Plan, PlannedProbe, Rule, Splits
+from compliance.records.subject import ModelFacts, SaeFacts
+from compliance.records.suite import ConceptSheet, Item, Label, Region
+from compliance.statistics.conformal import benign_needed
+from compliance.suites.load import Suite
+from compliance.suites.split import CALIBRATE, CONFIRM, DISCOVER, split_groups
+
+CONTROLS = ("token-count", "dense")
+"""Controls that this version runs; the others of PROTOCOL section 6 read ``not measured``."""
+
+
+def make_plan(
+    config: AuditConfig,
+    *,
+    model: ModelFacts,
+    saes: Sequence[SaeFacts],
+    suites: Sequence[Suite],
+    software: str,
+) -> Plan:
+    """Freeze what is to be measured, and refuse what could not be.
+
+    Raises:
+        PlanError: A concept without a suite, a feature the SAE does not have, a group in two
+            suites, too few benign items for the cut-off, or no items in any cell.
+    """
+    _refuse_shared_groups(suites)
+    probes = tuple(_probe(p, _sheet(p.concept, suites), saes[0]) for p in config.probes)
+    plan = Plan(
+        software=software,
+        model=model,
+        saes=tuple(saes),
+        suites=tuple(suite.facts for suite in suites),
+        probes=probes,
+        languages=config.languages,
+        cells=tuple(_cells(config, suites)),
+        claims=config.claims,
+        rules=_rules(config.claims),
+        controls=CONTROLS,
+        splits=Splits(),
+        alpha=config.alpha,
+        bootstrap_draws=config.bootstrap_draws,
+        batch_tokens=config.batch_tokens,
+        subset=config.subset,
+        seed=config.seed,
+    )
+    _refuse_unmeasurable(plan, suites)
+    return plan
+
+
+def planned_items(plan: Plan, suites: Sequence[Suite]) -> dict[str, list[Item]]:
+    """Items of the plan by split, ordered by id.
+
+    The discover split is run in all languages, since in-language controls are fitted on it.
+    """
+    splits = split_groups(suites, plan.splits, plan.subset)
+    concepts = {probe.concept for probe in plan.probes}
+    found: dict[str, list[Item]] = {DISCOVER: [], CALIBRATE: [], CONFIRM: []}
+    for item in sorted((i for s in suites for i in s.items), key=lambda i: i.id):
+        wanted = item.concept is None or item.concept in concepts
+        if wanted and item.language in plan.languages and item.group in splits:
+            found[splits[item.group]].append(item)
+    return found
+
+
+def region_of(item: Item, region: Region) -> bool:
+    """Whether ``item`` has the region at all: a prompt has no assistant's turn."""
+    if region != "assistant":
+        return True
+    return item.messages is not None and any(m.role == "assistant" for m in item.messages)
+
+
+def _sheet(concept: str, suites: Sequence[Suite]) -> ConceptSheet:
+    for suite in suites:
+        if concept in suite.datasheet.concepts:
+            return suite.datasheet.concepts[concept]
+    known = sorted({name for suite in suites for name in suite.datasheet.concepts})
+    raise PlanError(
+        f"probes: no suite of this audit has items for concept {concept!r}",
+        hint=f"the suites cover {', '.join(known)}",
+    )
+
+
+def _probe(config: ProbeConfig, sheet: ConceptSheet, sae: SaeFacts) -> PlannedProbe:
+    features = config.features
+    if features != "discover":
+        beyond = [latent for latent in features if not 0 <= latent < sae.d_sae]
+        if beyond:
+            raise PlanError(
+                f"probes.{config.concept}.features: latent {beyond[0]} is not in the SAE",
+                hint=f"{sae.name} has latents 0 to {sae.d_sae - 1}",
+            )
+    return PlannedProbe(
+        concept=config.concept,
+        title=sheet.title,
+        definition=sheet.definition,
+        features="discover"
+        if features == "discover"
+        else tuple(FeatureRef(latent=latent) for latent in features),
+        region=config.region or sheet.region,
+        pooling=config.pooling,
+    )
+
+
+def _cells(config: AuditConfig, suites: Sequence[Suite]) -> Iterable[Cell]:
+    """Concept x language x modality, with the renderings that the items have."""
+    items = [item for suite in suites for item in suite.items if item.concept is not None]
+    for probe in config.probes:
+        for modality in config.modalities:
+            found = {i.rendering for i in items
+                     if i.concept == probe.concept and i.modality == modality}  # fmt: skip
+            for rendering in sorted(found) or ["plain"]:
+                for language in config.languages:
+                    yield Cell(concept=probe.concept, language=language,
+                               modality=modality, rendering=rendering)  # fmt: skip
+
+
+def _rules(claims: Claims) -> tuple[Rule, ...]:
+    """PROTOCOL section 11 as data, in the order in which a report lists them."""
+    return (
+        Rule(condition="beats-token-count", kind="primary", limit=0.0),
+        Rule(condition="beats-ngrams", kind="primary", limit=0.0),
+        Rule(condition="beats-random-latents", kind="primary"),
+        Rule(condition="beats-random-sae", kind="primary", limit=0.0),
+        Rule(condition="sensitivity", kind="primary", limit=claims.min_sensitivity),
+        Rule(
+            condition="false-positive-rate", kind="primary", limit=claims.max_false_positive_rate
+        ),
+        Rule(
+            condition="hard-false-positive-rate",
+            kind="primary",
+            limit=claims.max_hard_false_positive_rate,
+        ),
+        Rule(condition="non-inferior", kind="secondary", limit=claims.non_inferiority_margin),
+        Rule(condition="explained-variance", kind="gate", limit=claims.min_explained_variance),
+        Rule(
+            condition="explained-variance-gap",
+            kind="gate",
+            limit=claims.max_explained_variance_gap,
+        ),
+    )
+
+
+def _refuse_shared_groups(suites: Sequence[Suite]) -> None:
+    for kind in ("group", "id"):
+        owners = Counter(
+            name for suite in suites for name in {getattr(item, kind) for item in suite.items}
+        )
+        shared = [name for name, count in owners.items() if count > 1]
+        if shared:
+            raise PlanError(
+                f"suites: {kind} {min(shared)!r} is in two suites, so it could be in two splits",
+                hint="give the groups of each suite a prefix of their own",
+            )
+
+
+def _refuse_unmeasurable(plan: Plan, suites: Sequence[Suite]) -> None:
+    """Cells that are half there, and cut-offs that could not be set, are found before a run."""
+    by_split = planned_items(plan, suites)
+    covered = False
+    for probe in plan.probes:
+        for language in plan.languages:
+            fit = _count(by_split[DISCOVER] + by_split[CALIBRATE], probe, language)
+            confirm = _count(by_split[CONFIRM], probe, language)
+            calibrate = _count(by_split[CALIBRATE], probe, language)
+            if not confirm[Label.POSITIVE] and not confirm[Label.HARD_NEGATIVE]:
+                continue
+            covered = True
+            _refuse_half(probe.concept, language, confirm, fit)
+            _refuse_few_benign(plan, probe, language, calibrate[Label.NEGATIVE])
+    if not covered:
+        raise PlanError(
+            "no planned cell has items",
+            hint="compare languages, modalities and concepts of audit.yaml with the suites'",
+        )
+
+
+def _count(items: Iterable[Item], probe: PlannedProbe, language: str) -> Counter[Label]:
+    return Counter(
+        item.label
+        for item in items
+        if item.language == language
+        and item.concept in (None, probe.concept)
+        and region_of(item, probe.region)
+    )
+
+
+def _refuse_half(
+    concept: str, language: str, confirm: Counter[Label], fit: Counter[Label]
+) -> None:
+    for label in (Label.POSITIVE, Label.HARD_NEGATIVE):
+        if not confirm[label] or not fit[label]:
+            raise PlanError(
+                f"{concept} in {language}: no {label} items on "
+                f"{'confirm' if not confirm[label] else 'discover and calibrate'}",
+                hint="a cell needs both, in groups enough for every split (about ten)",
+            )
+    if not confirm[Label.NEGATIVE]:
+        raise PlanError(
+            f"{concept} in {language}: no benign items on confirm",
+            hint="add items with label 'negative' and no concept in this language",
+        )
+
+
+def _refuse_few_benign(plan: Plan, probe: PlannedProbe, language: str, found: int) -> None:
+    try:
+        needed = benign_needed(plan.alpha)
+    except StatisticsError as error:
+        raise PlanError(f"alpha: {error}", hint=error.hint) from error
+    if found < needed:
+        raise PlanError(
+            f"{probe.concept} in {language}: {found} benign items to calibrate on, "
+            f"and alpha {plan.alpha:g} needs {needed}; the cut-off cannot be set",
+            hint="add benign items with that region, or declare a larger alpha",
+        )

@@ -1,0 +1,277 @@
+"""Applies the plan's rules to the results: conditions, then the first verdict that matches.
+
+PROTOCOL section 11. Nothing here looks at an observation; a verdict follows from results.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from compliance.assessment.measures import BENIGN, HARD, POSITIVE, CellData, Measures
+from compliance.records.finding import Condition, Finding, Result, Status, Verdict
+from compliance.records.plan import Cell, Plan, Rule
+from compliance.statistics.multiplicity import holm, intersection_union
+from compliance.statistics.power import attainable
+
+Results = Mapping[str, Result]
+
+MEASURED_BY = {
+    "beats-token-count": "minus-tokens",
+    "sensitivity": "sensitivity",
+    "false-positive-rate": "fpr-benign",
+    "hard-false-positive-rate": "fpr-hard",
+    "non-inferior": "gap",
+}
+"""The result each condition looks at. A condition that is not here is not measured by this
+version, and no cell is supported without it."""
+
+ABOVE = {"beats-token-count", "sensitivity"}
+"""Conditions whose number must exceed the limit; the others' must stay below it."""
+
+
+def judge(
+    plan: Plan, results: Results, measures: Measures, qualifiers: Mapping[str, tuple[str, ...]]
+) -> tuple[Finding, ...]:
+    """One finding for each planned cell, in the plan's order.
+
+    Args:
+        plan: Its rules, families and limits.
+        results: By id.
+        measures: The cells' sizes, and whether they were measured.
+        qualifiers: By cell key: what every sentence about a cell must add.
+    """
+    found: dict[str, Finding] = {}
+    for probe in plan.probes:
+        cells = [cell for cell in plan.cells if cell.concept == probe.concept]
+        drafts = [_draft(plan, cell, results, measures.cells[cell.key]) for cell in cells]
+        core = holm([draft.p_core for draft in drafts])
+        full = holm([draft.p_all for draft in drafts])
+        for draft, p_core, p_all in zip(drafts, core, full, strict=True):
+            adjusted = draft.with_adjusted(float(p_core), float(p_all))
+            found[draft.cell.key] = _finding(plan, adjusted, qualifiers)
+    return tuple(_needs_reference(plan, found[cell.key], found) for cell in plan.cells)
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """A cell between its conditions and its verdict."""
+
+    cell: Cell
+    data: CellData
+    conditions: tuple[Condition, ...]
+    auroc_hard: Result | None
+    attainable: bool | None
+    p_core: float
+    p_all: float
+
+    def with_adjusted(self, p_core: float, p_all: float) -> "_Draft":
+        return _Draft(self.cell, self.data, self.conditions, self.auroc_hard, self.attainable,
+                      p_core, p_all)  # fmt: skip
+
+
+def _draft(plan: Plan, cell: Cell, results: Results, data: CellData) -> _Draft:
+    conditions = tuple(_condition(plan, rule, cell, results, data) for rule in plan.rules)
+    core = [_p(c) for c in conditions if c.kind == "primary"]
+    secondary = [
+        _p(c)
+        for c in conditions
+        if c.kind == "secondary" and c.status is not Status.NOT_APPLICABLE
+    ]
+    return _Draft(
+        cell=cell,
+        data=data,
+        conditions=conditions,
+        auroc_hard=results.get(f"{cell.key}/auroc-hard"),
+        attainable=_attainable(plan, data, results) if data.measured else None,
+        p_core=intersection_union(core),
+        p_all=intersection_union(core + secondary),
+    )
+
+
+def _p(condition: Condition) -> float:
+    """A condition without a number keeps p = 1, so that dropping one never helps."""
+    return 1.0 if condition.p is None else condition.p
+
+
+def _condition(
+    plan: Plan, rule: Rule, cell: Cell, results: Results, data: CellData
+) -> Condition:
+    if rule.kind == "gate":
+        return _gate(plan, rule, cell, results, data)
+    if rule.kind == "secondary" and cell.language == plan.claims.reference_language:
+        return _bare(rule, Status.NOT_APPLICABLE)
+    result = results.get(f"{cell.key}/{MEASURED_BY[rule.condition]}") if (
+        rule.condition in MEASURED_BY and data.measured
+    ) else None
+    if result is None or result.value is None:
+        return _bare(rule, Status.NOT_MEASURED)
+    return Condition(
+        condition=rule.condition, kind=rule.kind, status=_status(plan, rule, result),
+        result_id=result.id, limit=rule.limit, p=result.p,
+    )  # fmt: skip
+
+
+def _bare(rule: Rule, status: Status) -> Condition:
+    return Condition(
+        condition=rule.condition, kind=rule.kind, status=status, limit=rule.limit
+    )
+
+
+def _status(plan: Plan, rule: Rule, result: Result) -> Status:
+    """Shown: p below the family's error, unadjusted. Violated: the interval lies beyond."""
+    limit = rule.limit if rule.limit is not None else 0.0
+    if rule.condition == "non-inferior":
+        violated = result.high is not None and result.high < -limit
+    elif rule.condition in ABOVE:
+        violated = result.high is not None and result.high < limit
+    else:
+        violated = result.low is not None and result.low > limit
+    if violated:
+        return Status.VIOLATED
+    shown = result.p is not None and result.p <= plan.family_error
+    return Status.SHOWN if shown else Status.NOT_SHOWN
+
+
+def _gate(plan: Plan, rule: Rule, cell: Cell, results: Results, data: CellData) -> Condition:
+    """Explained variance on benign text, of the worst SAE; a point estimate opens or shuts."""
+    if not data.measured:
+        return _bare(rule, Status.NOT_MEASURED)
+    reference = plan.claims.reference_language
+    if rule.condition == "explained-variance-gap" and cell.language == reference:
+        return _bare(rule, Status.NOT_APPLICABLE)
+    worst: tuple[float, Result] | None = None
+    for index, _ in enumerate(plan.saes):
+        here = results.get(f"fidelity/{cell.language}/{cell.modality}/sae{index}/ev")
+        there = results.get(f"fidelity/{reference}/{cell.modality}/sae{index}/ev")
+        number = _gate_number(rule, here, there)
+        if here is None or number is None:
+            return _bare(rule, Status.NOT_MEASURED)
+        if worst is None or number < worst[0]:
+            worst = (number, here)
+    if worst is None:
+        return _bare(rule, Status.NOT_MEASURED)
+    status = Status.SHOWN if worst[0] >= 0 else Status.VIOLATED
+    return Condition(
+        condition=rule.condition, kind="gate", status=status,
+        result_id=worst[1].id, limit=rule.limit,
+    )  # fmt: skip
+
+
+def _gate_number(rule: Rule, here: Result | None, there: Result | None) -> float | None:
+    """How far inside the limit; negative: the gate is shut."""
+    limit = rule.limit if rule.limit is not None else 0.0
+    if here is None or here.value is None:
+        return None
+    if rule.condition == "explained-variance":
+        return here.value - limit
+    if there is None or there.value is None:
+        return None
+    return limit - (there.value - here.value)
+
+
+def _attainable(plan: Plan, data: CellData, results: Results) -> bool:
+    cells = sum(cell.concept == data.cell.concept for cell in plan.cells)
+    gap = results.get(f"{data.cell.key}/gap")
+    best = attainable(
+        n_pos=len(data.of(POSITIVE)), n_benign=len(data.of(BENIGN)), n_hard=len(data.of(HARD)),
+        n_pairs=gap.n if gap else None, alpha=plan.family_error / cells,
+        min_sensitivity=plan.claims.min_sensitivity,
+        max_fpr=plan.claims.max_false_positive_rate,
+        max_hard_fpr=plan.claims.max_hard_false_positive_rate,
+        margin=plan.claims.non_inferiority_margin,
+    )  # fmt: skip
+    measured = all(rule.condition in MEASURED_BY for rule in plan.rules if rule.kind != "gate")
+    return best.attainable and measured
+
+
+Test = Callable[[Plan, _Draft], bool]
+
+
+def _no_items(plan: Plan, draft: _Draft) -> bool:
+    return not len(draft.data.of(POSITIVE)) and not len(draft.data.of(HARD))
+
+
+def _no_run(plan: Plan, draft: _Draft) -> bool:
+    return not draft.data.measured
+
+
+def _below_half(plan: Plan, draft: _Draft) -> bool:
+    area = draft.auroc_hard
+    return area is not None and area.high is not None and area.high < 0.5
+
+
+def _violated(plan: Plan, draft: _Draft) -> bool:
+    return any(c.kind == "primary" and c.status is Status.VIOLATED for c in draft.conditions)
+
+
+def _shut(plan: Plan, draft: _Draft) -> bool:
+    return any(c.kind == "gate" and c.status is Status.VIOLATED for c in draft.conditions)
+
+
+def _open(draft: _Draft) -> bool:
+    passed = (Status.SHOWN, Status.NOT_APPLICABLE)
+    return all(c.status in passed for c in draft.conditions if c.kind == "gate")
+
+
+def _all_shown(plan: Plan, draft: _Draft) -> bool:
+    return _open(draft) and draft.p_all <= plan.family_error
+
+
+def _core_shown(plan: Plan, draft: _Draft) -> bool:
+    return _open(draft) and draft.p_core <= plan.family_error
+
+
+def _unmeasured(plan: Plan, draft: _Draft) -> bool:
+    return any(c.status is Status.NOT_MEASURED for c in draft.conditions)
+
+
+FIRST_MATCH: tuple[tuple[Test, Verdict, str], ...] = (
+    (_no_items, Verdict.NOT_COVERED, "no-items"),
+    (_no_run, Verdict.NOT_COVERED, "no-run"),
+    (_below_half, Verdict.CONTRADICTED, "auroc-below-half"),
+    (_violated, Verdict.NOT_SUPPORTED, "condition-violated"),
+    (_shut, Verdict.NOT_SUPPORTED, "gate-shut"),
+    (_all_shown, Verdict.SUPPORTED, "all-shown"),
+    (_core_shown, Verdict.SUPPORTED_WITH_LIMITS, "secondary-not-shown"),
+    (_unmeasured, Verdict.INCONCLUSIVE, "not-measured"),
+    (lambda plan, draft: True, Verdict.INCONCLUSIVE, "not-all-shown"),
+)
+"""Rules of section 11 in their order; the first that matches is the verdict."""
+
+
+def _finding(plan: Plan, draft: _Draft, qualifiers: Mapping[str, tuple[str, ...]]) -> Finding:
+    verdict, reason = next((v, r) for test, v, r in FIRST_MATCH if test(plan, draft))
+    covered = verdict is not Verdict.NOT_COVERED
+    ids = [f"{draft.cell.key}/auroc-hard"] if draft.auroc_hard else []
+    ids += [c.result_id for c in draft.conditions if c.result_id and c.result_id not in ids]
+    return Finding(
+        cell=draft.cell,
+        verdict=verdict,
+        reason=reason,
+        conditions=draft.conditions,
+        p_holm=draft.p_core if covered else None,
+        p_holm_all=draft.p_all if covered else None,
+        attainable=draft.attainable,
+        qualifiers=qualifiers.get(draft.cell.key, ()),
+        result_ids=tuple(ids),
+    )
+
+
+def _needs_reference(plan: Plan, finding: Finding, found: Mapping[str, Finding]) -> Finding:
+    """Non-inferior to a reference that is not itself supported is a limit, not support."""
+    cell = finding.cell
+    if finding.verdict is not Verdict.SUPPORTED or (
+        cell.language == plan.claims.reference_language
+    ):
+        return finding
+    reference = cell.model_copy(update={"language": plan.claims.reference_language})
+    judged = found.get(reference.key)
+    if judged is not None and judged.verdict is Verdict.SUPPORTED:
+        return finding
+    return finding.model_copy(
+        update={"verdict": Verdict.SUPPORTED_WITH_LIMITS, "reason": "reference-not-supported"}
+    )
+
+
+def verdict_counts(findings: Sequence[Finding]) -> dict[Verdict, int]:
+    """How many cells got each verdict, all verdicts named."""
+    return {v: sum(f.verdict is v for f in findings) for v in Verdict}

@@ -1,0 +1,99 @@
+"""The stages of an audit, together and one by one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from compliance import workflow
+from compliance.cli.console import Console, print_json
+
+audit_file = click.argument(
+    "audit_yaml",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    default="audit.yaml",
+)
+key_option = click.option(
+    "--key",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The issuer's private key (ed25519, PEM). Default: keys/issuer.pem, made when missing.",
+)
+as_json = click.option("--json", "json_output", is_flag=True, help="Print the record as JSON.")
+
+
+@click.command()
+@audit_file
+@key_option
+def audit(audit_yaml: Path, key: Path | None) -> None:
+    """Plan, observe, lock, observe, assess, report and pack. Resumes where it stopped."""
+    pack = workflow.audit(audit_yaml, key=key, progress=Console())
+    click.echo(pack)
+
+
+@click.command()
+@audit_file
+@as_json
+def plan(audit_yaml: Path, json_output: bool) -> None:
+    """Freeze what is to be measured."""
+    frozen = workflow.plan(audit_yaml, Console())
+    if json_output:
+        print_json(frozen)
+        return
+    click.echo(f"planned {len(frozen.cells)} cells, {len(frozen.probes)} concepts")
+    for suite in frozen.suites:
+        click.echo(f"suite {suite.name} {suite.version}: {suite.items:,} items, {suite.digest}")
+    click.echo("next: compliance observe")
+
+
+@click.command()
+@audit_file
+def observe(audit_yaml: Path) -> None:
+    """Run the next pass: fit before the lock, confirm after it."""
+    stage = workflow.observe(audit_yaml, Console())
+    click.echo(f"pass {stage!r} is complete")
+    click.echo(f"next: compliance {'lock' if stage == 'fit' else 'assess'}")
+
+
+@click.command()
+@audit_file
+@as_json
+def lock(audit_yaml: Path, json_output: bool) -> None:
+    """Freeze probe, cut-offs and controls before the confirm split is opened."""
+    locked = workflow.lock(audit_yaml, Console())
+    if json_output:
+        print_json(locked)
+        return
+    for probe in locked.probes:
+        names = ", ".join(f"SAE {f.sae} latent {f.latent}" for f in probe.features)
+        click.echo(f"{probe.concept}: {names}")
+    click.echo("next: compliance observe")
+
+
+@click.command()
+@audit_file
+@as_json
+def assess(audit_yaml: Path, json_output: bool) -> None:
+    """Compute every result and verdict from the observations."""
+    evidence = workflow.assess(audit_yaml, Console())
+    if json_output:
+        print_json(evidence)
+        return
+    for finding in evidence.findings:
+        click.echo(f"{finding.cell.key}: {finding.verdict}")
+    click.echo("next: compliance report, or compliance pack")
+
+
+@click.command()
+@audit_file
+def report(audit_yaml: Path) -> None:
+    """Render report.html and report.pdf of an assessment."""
+    click.echo(workflow.report(audit_yaml, Console()))
+
+
+@click.command()
+@audit_file
+@key_option
+def pack(audit_yaml: Path, key: Path | None) -> None:
+    """Build the signed pack."""
+    click.echo(workflow.pack(audit_yaml, key=key, progress=Console()))

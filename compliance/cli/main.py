@@ -1,0 +1,79 @@
+"""The ``compliance`` command. Exit codes: 0 yes, 1 no, 2 could not tell.
+
+Commands are loaded when they are called, so that ``compliance --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import click
+
+from compliance import __version__
+from compliance.errors import ComplianceError, VerificationError
+
+COMMANDS = {
+    "demo": ("demo", "Audit a small real model; ends with a signed evidence pack."),
+    "init": ("declare", "Scaffold audit.yaml, system.yaml and a suite."),
+    "gaps": ("declare", "List what is not declared yet."),
+    "suites": ("suites", "List the suites that ship, and check any suite."),
+    "saes": ("saes", "List the releases of SAELens and what can be used."),
+    "audit": ("audit", "Run the whole way, from audit.yaml to a signed pack."),
+    "plan": ("audit", "Freeze what is to be measured."),
+    "observe": ("audit", "Run the next pass over the model."),
+    "lock": ("audit", "Freeze probe, cut-offs and controls before confirming."),
+    "assess": ("audit", "Compute results and verdicts from the observations."),
+    "report": ("audit", "Render the report of an assessment."),
+    "pack": ("audit", "Build the signed pack."),
+    "verify": ("verify", "Check that a pack is complete, unchanged and recomputable."),
+    "law": ("law", "Show a provision: wording, dates, what evidence can show."),
+}
+"""Module and one line of help for each command, in the order of use."""
+
+
+class Failure(click.ClickException):
+    """One of our errors as a message and an exit code."""
+
+    def __init__(self, error: ComplianceError) -> None:
+        super().__init__(f"{error}\nHint: {error.hint}" if error.hint else str(error))
+        self.exit_code = 1 if isinstance(error, VerificationError) else 2
+
+
+class Commands(click.Group):
+    """Loads a command when it is called, and turns our errors into text in one place."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"compliance.cli.{COMMANDS[cmd_name][0]}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except ComplianceError as error:
+            raise Failure(error) from error
+        except KeyboardInterrupt as error:
+            stopped = ComplianceError(
+                "interrupted; everything finished so far is kept",
+                hint="run the same command again to go on",
+            )
+            raise Failure(stopped) from error
+
+
+@click.group(cls=Commands)
+@click.version_option(__version__, prog_name="compliance")
+def main() -> None:
+    """Measure safety concepts inside a model and turn what was seen into signed evidence.
+
+    It never says that a system complies. It says what was measured, how well, what was not, and
+    what the evidence cannot show.
+    """

@@ -1,0 +1,260 @@
+"""Builds a pack: a signed BagIt bag (RFC 8493), complete or not there at all.
+
+::
+
+    folder = build_pack(packs, contents, signer=signer, built_at=moment)
+    zip_pack(folder, packs / f"{folder.name}.zip")
+
+What covers what: ``manifest-sha256.txt`` lists every file under ``data/``. The statement signs the
+manifest, ``bagit.txt``, ``bag-info.txt`` and the root digest. Files under ``attestations/`` come
+after the manifest and speak for themselves: an envelope and ``manifest.sig`` by their signatures,
+a public key by the key id that its envelope names. ``tagmanifest-sha256.txt`` lists all files
+outside ``data/`` for BagIt's own tools; it is written anew when a role signs later, and must be
+exactly what the files give.
+
+With the same contents, key and ``built_at``, two builds are equal byte for byte.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from compliance.errors import PackError
+from compliance.packs import layout
+from compliance.packs.integrity import check_integrity
+from compliance.packs.items import PackItem, pack_items, render_items, root_digest
+from compliance.packs.keys import Signer
+from compliance.packs.sign import make_statement, sign_statement
+from compliance.packs.version import Parent, is_later
+from compliance.records.base import canonical_bytes
+from compliance.records.evidence import Evidence
+from compliance.records.pack import Version
+from compliance.records.suite import Item
+from compliance.records.trail import utc_text
+from compliance.records.verification import Outcome
+from compliance.resources import data_file
+from compliance.storage import copy_file, replace_file, write_bytes, write_folder
+from compliance.trail import lines, read, sign_checkpoint
+
+_VERSION: TypeAdapter[str] = TypeAdapter(Version)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackContents:
+    """Everything that goes into a pack. Rendered files come in as bytes and are not looked at."""
+
+    evidence: Evidence
+    version: str
+    """See ``next_version``."""
+
+    parent: Parent | None = None
+    """The pack before, of the same system."""
+
+    report_html: bytes
+    report_pdf: bytes | None = None
+    """With its own signature, where it has one: PAdES goes on before the manifest is made."""
+
+    items: Iterable[Item]
+    """All items of all suites used; ids must differ."""
+
+    withheld: Collection[str] = ()
+    """Ids of items whose text stays out; the root digest is the same as with it."""
+
+    observations: Mapping[str, bytes | Path]
+    """By path below ``observations/``, as ``evidence.observations`` has them."""
+
+    law: Mapping[str, bytes]
+    """Catalog and mapping as used, by path below ``law/``."""
+
+    schemas: Mapping[str, bytes]
+    trail: Path
+    """The trail up to ``report-built``. It is read, checked and written out again."""
+
+    exports: Mapping[str, bytes] = field(default_factory=dict)
+
+
+def build_pack(target: Path, contents: PackContents, *, signer: Signer, built_at: datetime) -> Path:
+    """Write ``<system>-<version>`` into the folder ``target``.
+
+    Args:
+        target: Folder that holds packs; made when missing.
+        contents: What goes in.
+        signer: Whose key signs; its role is usually ``issuer``.
+        built_at: Moment of signing. ``SOURCE_DATE_EPOCH`` is the caller's to honour.
+
+    Returns:
+        The pack's folder.
+
+    Raises:
+        PackError: The contents contradict each other.
+        TrailError: The trail is broken.
+        StorageError: The folder is there already, or cannot be written.
+    """
+    pack_id = f"{contents.evidence.system.name}-{contents.version}"
+    _check(contents)
+    items = pack_items(contents.items, withheld=contents.withheld, key=signer.key)
+    with write_folder(target / pack_id) as folder:
+        _write_data(folder, pack_id, contents, items, signer)
+        digests = _digests(folder, "data")
+        root = _root(digests, contents, items)
+        _write_bag(folder, pack_id, contents, digests, root, built_at)
+        _write_attestations(folder, pack_id, contents, root, signer, built_at)
+        write_tag_manifest(folder)
+        _refuse_failing(folder, signer)
+    return target / pack_id
+
+
+def write_tag_manifest(folder: Path) -> None:
+    """Write ``tagmanifest-sha256.txt`` anew: it lists what lies outside ``data/``."""
+    tags = _digests(folder, "attestations")
+    tags |= {name: _sha256(folder / name) for name in layout.SIGNED_TAG_FILES}
+    write_bytes(folder / layout.TAG_MANIFEST, layout.render_manifest(tags))
+
+
+def _refuse_failing(folder: Path, signer: Signer) -> None:
+    """Nothing leaves this module that would fail its own verification."""
+    for check in check_integrity(folder, key=signer.public_pem):
+        if check.status is Outcome.FAILED:
+            raise PackError(f"the pack would not verify: {check.line}")
+
+
+def _check(contents: PackContents) -> None:
+    try:
+        _VERSION.validate_python(contents.version)
+    except ValidationError as error:
+        raise PackError(f"version {contents.version!r} is not MAJOR.MINOR.PATCH") from error
+    parent = contents.parent
+    if parent and not is_later(contents.version, parent.version):
+        raise PackError(f"version {contents.version} does not follow {parent.version}")
+    if parent and parent.evidence.system.name != contents.evidence.system.name:
+        raise PackError(
+            f"the parent is a pack of {parent.evidence.system.name!r}, "
+            f"not of {contents.evidence.system.name!r}"
+        )
+    stated, given = set(contents.evidence.observations), set(contents.observations)
+    if stated != given:
+        odd = sorted(stated ^ given)[0]
+        where = "evidence.json" if odd in stated else "the observations"
+        raise PackError(f"observations/{odd}: only in {where}")
+
+
+def _write_data(
+    folder: Path, pack_id: str, contents: PackContents, items: Iterable[PackItem], signer: Signer
+) -> None:
+    entries = read(contents.trail)
+    files: dict[str, bytes | Path] = {
+        layout.REPORT: contents.report_html,
+        layout.EVIDENCE: canonical_bytes(contents.evidence),
+        layout.TRAIL: lines(entries),
+        layout.CHECKPOINT: sign_checkpoint(entries, origin=layout.origin(pack_id), key=signer.key),
+        layout.GUIDE: data_file("evidence/HOW-TO-VERIFY.md"),
+    }
+    if contents.report_pdf is not None:
+        files[layout.PDF] = contents.report_pdf
+    for name in ("observations", "law", "schemas", "exports"):
+        files |= {f"data/{name}/{path}": data for path, data in getattr(contents, name).items()}
+    _refuse_paths(files)
+    for path, data in files.items():
+        _write(folder / path, data)
+    with replace_file(folder / layout.ITEMS) as file:
+        file.writelines(render_items(items))
+
+
+def _refuse_paths(paths: Iterable[str]) -> None:
+    for path in paths:
+        if not layout.is_safe_path(path):
+            raise PackError(
+                f"{path!r} cannot be a file's name in a pack",
+                hint="names are ASCII letters, digits and ._@+=-, without '..'",
+            )
+    if clash := layout.colliding(paths):
+        raise PackError(f"{clash[0]}: another file differs from it in case only")
+
+
+def _write(path: Path, data: bytes | Path) -> None:
+    if isinstance(data, Path):
+        copy_file(data, path)
+    else:
+        write_bytes(path, data)
+
+
+def _root(digests: Mapping[str, str], contents: PackContents, items: Iterable[PackItem]) -> str:
+    start = layout.OBSERVATIONS
+    found = {
+        path.removeprefix(start): f"sha256:{digest}"
+        for path, digest in digests.items()
+        if path.startswith(start)
+    }
+    for path, digest in found.items():
+        if contents.evidence.observations[path] != digest:
+            raise PackError(
+                f"observations/{path}: not the file that evidence.json was computed from",
+                hint="run the assessment again on these observations",
+            )
+    return root_digest(f"sha256:{digests[layout.EVIDENCE]}", found, items)
+
+
+def _write_bag(
+    folder: Path,
+    pack_id: str,
+    contents: PackContents,
+    digests: Mapping[str, str],
+    root: str,
+    built_at: datetime,
+) -> None:
+    octets = sum((folder / path).stat().st_size for path in digests)
+    info = {
+        "Bag-Software-Agent": contents.evidence.plan.software,
+        "Bagging-Date": utc_text(built_at)[:10],
+        "External-Identifier": pack_id,
+        "Payload-Oxum": f"{octets}.{len(digests)}",
+        "Root-Digest": root,
+    }
+    if contents.parent:
+        info["Parent-Root-Digest"] = contents.parent.root_digest
+    data = layout.render_info(info)
+    if layout.parse_info(data) != info:
+        raise PackError("bag-info.txt: a line break in the software's name")
+    write_bytes(folder / layout.BAGIT, layout.BAGIT_TEXT)
+    write_bytes(folder / layout.BAG_INFO, data)
+    write_bytes(folder / layout.MANIFEST, layout.render_manifest(digests))
+
+
+def _write_attestations(
+    folder: Path,
+    pack_id: str,
+    contents: PackContents,
+    root: str,
+    signer: Signer,
+    built_at: datetime,
+) -> None:
+    statement = make_statement(
+        {name: _sha256(folder / name) for name in layout.SIGNED_TAG_FILES},
+        pack_id=pack_id,
+        version=contents.version,
+        root_digest=root,
+        parent_digest=contents.parent.root_digest if contents.parent else None,
+        signer=signer,
+        signed_at=built_at,
+    )
+    manifest = (folder / layout.MANIFEST).read_bytes()
+    write_bytes(folder / layout.STATEMENT, sign_statement(statement, signer))
+    write_bytes(folder / layout.MANIFEST_SIGNATURE, signer.key.sign(manifest))
+    write_bytes(folder / layout.PUBLIC_KEY, signer.public_pem)
+
+
+def _digests(folder: Path, part: str) -> dict[str, str]:
+    """Hexadecimal sha256 of each file below ``part``, by path relative to ``folder``."""
+    files = (path for path in (folder / part).rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): _sha256(path) for path in files}
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

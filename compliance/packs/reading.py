@@ -1,0 +1,163 @@
+"""Opens a pack to read what is in it. Reading proves nothing: check integrity first.
+
+::
+
+    with read_pack(path) as pack:
+        pack.evidence.results
+        pack.observations()["confirm/scores.csv"]
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from compliance.errors import TrailError, VerificationError
+from compliance.packs import layout
+from compliance.packs.folder import Folder, survey
+from compliance.packs.items import PackItem, item_id, parse_item
+from compliance.packs.sign import open_envelope
+from compliance.packs.version import Parent
+from compliance.packs.zipped import unpacked
+from compliance.records.base import SCHEMA_VERSION
+from compliance.records.evidence import Evidence
+from compliance.records.pack import parse_canonical
+from compliance.records.statement import Statement
+from compliance.records.trail import Entry
+from compliance.trail import parse
+
+MAX_ITEMS = 1_000_000
+
+
+@dataclass(frozen=True)
+class OpenPack:
+    """A pack as a folder. What cannot be read is a ``VerificationError`` that names the file."""
+
+    folder: Folder
+
+    @cached_property
+    def evidence(self) -> Evidence:
+        data = self._read(layout.EVIDENCE, limit=layout.MAX_JSON_FILE)
+        try:
+            return parse_evidence(data)
+        except ValueError as error:
+            raise VerificationError(f"{layout.EVIDENCE}: {error}") from error
+
+    @cached_property
+    def items(self) -> tuple[PackItem, ...]:
+        try:
+            return parse_items(self._read(layout.ITEMS, limit=layout.MAX_JSON_FILE))
+        except ValueError as error:
+            raise VerificationError(f"{layout.ITEMS}: {error}") from error
+
+    @cached_property
+    def trail(self) -> tuple[Entry, ...]:
+        try:
+            return parse(self._read(layout.TRAIL, limit=layout.MAX_JSON_FILE))
+        except TrailError as error:
+            raise VerificationError(f"{layout.TRAIL}: {error}") from error
+
+    @cached_property
+    def statement(self) -> Statement:
+        return open_envelope(self._read(layout.STATEMENT), path=layout.STATEMENT)[1]
+
+    def observations(self) -> dict[str, bytes]:
+        """The observation files that the evidence names, by path below ``observations/``."""
+        return {path: self.observation(path) for path in sorted(self.evidence.observations)}
+
+    def observation(self, path: str) -> bytes:
+        return self._read(layout.OBSERVATIONS + path, limit=layout.MAX_JSON_FILE)
+
+    def file(self, path: str) -> bytes:
+        """Any file of the pack, such as ``data/law/provisions.yaml``."""
+        return self._read(path, limit=layout.MAX_JSON_FILE)
+
+    def files(self, start: str) -> dict[str, bytes]:
+        """All files below a folder such as ``data/law/``, by path relative to it."""
+        return {path: self.file(start + path) for path in sorted(self.folder.below(start))}
+
+    def as_parent(self) -> Parent:
+        """What the next version needs to know of this one."""
+        predicate = self.statement.predicate
+        return Parent(predicate.version, predicate.root_digest, self.evidence)
+
+    def _read(self, path: str, *, limit: int = layout.MAX_TEXT_FILE) -> bytes:
+        if path not in self.folder.digests:
+            raise VerificationError(f"{path}: missing from the pack")
+        try:
+            return self.folder.read(path, limit=limit)
+        except ValueError as error:
+            raise VerificationError(f"{path}: {error}") from error
+
+
+@contextlib.contextmanager
+def read_pack(path: Path) -> Iterator[OpenPack]:
+    """Open the pack in a folder or a ZIP.
+
+    Raises:
+        PackError: There is no pack here.
+        VerificationError: It is a ZIP that is not safe to unpack.
+    """
+    with unpacked(path) as (root, problems):
+        if problems:
+            raise VerificationError(f"{path}: {problems[0].line}")
+        yield OpenPack(survey(root))
+
+
+def parse_evidence(data: bytes) -> Evidence:
+    """Read ``evidence.json``.
+
+    Raises:
+        ValueError: It is not canonical JSON, of a version unknown here, or of another shape.
+    """
+    value = parse_canonical(data)
+    version = value.get("schema_version") if isinstance(value, dict) else None
+    if version != SCHEMA_VERSION:
+        raise ValueError(f"schema_version is {version!r}, this program reads {SCHEMA_VERSION!r}")
+    try:
+        return Evidence.model_validate_json(data, strict=True)
+    except ValidationError as error:
+        raise ValueError(shape_problem(error)) from error
+
+
+def parse_items(data: bytes) -> tuple[PackItem, ...]:
+    """Read ``items.jsonl``.
+
+    Raises:
+        ValueError: It is not what ``render_items`` writes; the message names the line.
+    """
+    *lines, tail = data.split(b"\n")
+    if tail:
+        raise ValueError(f"line {len(lines) + 1}: the line is not finished")
+    if len(lines) > MAX_ITEMS:
+        raise ValueError(f"{len(lines)} lines; at most {MAX_ITEMS} are read")
+    return tuple(_numbered(lines))
+
+
+def shape_problem(error: ValidationError) -> str:
+    """The first of pydantic's complaints, in one line."""
+    first = error.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    return f"{place}: {first['msg'].lower()}" if place else first["msg"].lower()
+
+
+def _numbered(lines: Iterable[bytes]) -> Iterator[PackItem]:
+    before = ""
+    for number, line in enumerate(lines, start=1):
+        if len(line) > layout.MAX_LINE:
+            raise ValueError(f"line {number}: longer than {layout.MAX_LINE} bytes")
+        try:
+            item = parse_item(line)
+        except ValidationError as error:
+            raise ValueError(f"line {number}: {shape_problem(error)}") from error
+        except ValueError as error:
+            raise ValueError(f"line {number}: {error}") from error
+        if item_id(item) <= before:
+            raise ValueError(f"line {number}: items are not sorted by id, each one once")
+        before = item_id(item)
+        yield item

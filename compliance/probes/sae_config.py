@@ -1,0 +1,220 @@
+"""``cfg.json`` of an SAE, in the two shapes that SAELens has written.
+
+Since version 6 the settings of the SAE stand at the top and those of the model in ``metadata``;
+before, all lay flat, under partly other names. SAELens fills every field it does not find with
+a default and answers ``None`` to a misspelt one, so the fields that decide what a latent means
+are asked for by name here, and a missing one is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from compliance.errors import SaeError
+
+TRANSCODERS = frozenset(
+    {"transcoder", "skip_transcoder", "jumprelu_transcoder", "jumprelu_skip_transcoder"}
+)
+ARCHITECTURES = TRANSCODERS | {
+    "standard",
+    "gated",
+    "jumprelu",
+    "topk",
+    "abstopk",
+    "matching_pursuit",
+}
+REFUSED_ARCHITECTURES = {
+    "temporal": "its latents depend on the tokens before, and activations are read one by one",
+    "batchtopk": "it is a training checkpoint; save it with save_inference_model",
+    "matryoshka_batchtopk": "it is a training checkpoint; save it with save_inference_model",
+}
+NORMALISATIONS = frozenset(
+    {"none", "expected_average_only_in", "constant_norm_rescale", "layer_norm"}
+)
+_RESIDUAL_SPACE = ("hook_resid_pre", "hook_resid_mid", "hook_resid_post", "attn_out", "mlp_out")
+
+
+@dataclass(frozen=True)
+class SaeConfig:
+    """What ``cfg.json`` says, after defaults of its own time and after every check."""
+
+    architecture: str
+    d_in: int
+    d_sae: int
+    d_out: int
+    hook_name: str
+    hook_name_out: str | None
+    model_name: str | None
+    normalisation: str
+    subtracts_b_dec: bool
+    context_size: int | None
+    centres_input: bool
+    k: int | None
+    rescales_by_decoder_norm: bool
+    pursuit: Mapping[str, Any]
+    """Settings of a matching pursuit; empty for the others."""
+
+    @property
+    def is_transcoder(self) -> bool:
+        """Whether it writes at another place than the one it reads."""
+        return self.architecture in TRANSCODERS
+
+
+def read_config(name: str, raw: Mapping[str, Any]) -> SaeConfig:
+    """Check the content of a ``cfg.json``.
+
+    Args:
+        name: How messages call the SAE.
+        raw: The parsed file.
+
+    Raises:
+        SaeError: A field is missing or holds something that cannot be run; the message names it.
+    """
+    old = not isinstance(raw.get("metadata"), Mapping)
+    top, model = _flat_shape(raw) if old else (raw, raw["metadata"])
+    fields = _Fields(name, top, "")
+    metadata = _Fields(name, model, "" if old else "metadata.")
+    architecture = _architecture(name, fields.text("architecture"), top)
+    normalisation = _normalisation(name, fields.text("normalize_activations"))
+    hook_name = _hook_name(name, metadata)
+    return SaeConfig(
+        architecture=architecture,
+        d_in=fields.count("d_in"),
+        d_sae=fields.count("d_sae"),
+        d_out=fields.count("d_out" if architecture in TRANSCODERS else "d_in"),
+        hook_name=hook_name,
+        hook_name_out=model.get("hook_name_out"),
+        model_name=model.get("model_name"),
+        normalisation=normalisation,
+        subtracts_b_dec=fields.flag("apply_b_dec_to_input") and architecture not in TRANSCODERS,
+        context_size=model.get("context_size"),
+        centres_input=_centres(name, model, hook_name, normalisation, old),
+        k=fields.count("k") if architecture in {"topk", "abstopk"} else None,
+        rescales_by_decoder_norm=bool(top.get("rescale_acts_by_decoder_norm", False)),
+        pursuit=_pursuit(fields) if architecture == "matching_pursuit" else {},
+    )
+
+
+@dataclass(frozen=True)
+class _Fields:
+    """Asks for fields by name, and says which one is missing."""
+
+    name: str
+    values: Mapping[str, Any]
+    prefix: str
+
+    def __getitem__(self, key: str) -> Any:
+        if self.values.get(key) is None:
+            raise SaeError(
+                f"{self.name}: cfg.json has no {self.prefix}{key}",
+                hint="SAELens would put a default there; write what the SAE was trained with",
+            )
+        return self.values[key]
+
+    def _of(self, kind: type, key: str) -> Any:
+        value = self[key]
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            raise SaeError(
+                f"{self.name}: cfg.json: {self.prefix}{key} is {value!r}, "
+                f"expected {'a whole number' if kind is int else kind.__name__}"
+            )
+        return value
+
+    def text(self, key: str) -> str:
+        return self._of(str, key)
+
+    def flag(self, key: str) -> bool:
+        return self._of(bool, key)
+
+    def count(self, key: str) -> int:
+        value = self._of(int, key)
+        if value < 1:
+            raise SaeError(f"{self.name}: cfg.json: {self.prefix}{key} is {value}, expected >= 1")
+        return value
+
+
+def _flat_shape(raw: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """Older than 6: the names and defaults that SAELens' ``handle_pre_6_0_config`` gives."""
+    renamed = {"hook_point": "hook_name", "hook_point_head_index": "hook_head_index"}
+    flat = {renamed.get(key, key): value for key, value in raw.items()}
+    flat.setdefault("activation_fn", flat.get("activation_fn_str") or "relu")
+    flat.setdefault("architecture", "standard")
+    flat.setdefault("apply_b_dec_to_input", True)
+    k = (flat.get("activation_fn_kwargs") or {}).get("k")
+    if flat["activation_fn"] == "topk" and k is not None:
+        flat |= {"architecture": "topk", "k": k}
+    normalisation = flat.get("normalize_activations")
+    if normalisation is None or isinstance(normalisation, bool):
+        flat["normalize_activations"] = "expected_average_only_in" if normalisation else "none"
+    return flat, flat
+
+
+def _architecture(name: str, architecture: str, top: Mapping[str, Any]) -> str:
+    if architecture in REFUSED_ARCHITECTURES:
+        raise SaeError(
+            f"{name}: architecture {architecture!r} is not run: "
+            f"{REFUSED_ARCHITECTURES[architecture]}"
+        )
+    if architecture not in ARCHITECTURES:
+        raise SaeError(
+            f"{name}: architecture {architecture!r} is not known, "
+            f"expected one of {', '.join(sorted(ARCHITECTURES))}"
+        )
+    if top.get("activation_fn", "relu") not in {"relu", "topk"}:
+        raise SaeError(
+            f"{name}: activation_fn is {top['activation_fn']!r}, expected 'relu' or 'topk'",
+            hint="SAELens 6 no longer applies other functions, so its latents would be wrong",
+        )
+    return architecture
+
+
+def _normalisation(name: str, normalisation: str) -> str:
+    if normalisation == "covariance_whitening":
+        raise SaeError(
+            f"{name}: normalize_activations is 'covariance_whitening', "
+            "whose matrices are not in the file",
+            hint="fold them with fold_activation_whitening and save the SAE again",
+        )
+    if normalisation not in NORMALISATIONS:
+        raise SaeError(
+            f"{name}: normalize_activations is {normalisation!r}, "
+            f"expected one of {', '.join(sorted(NORMALISATIONS))}"
+        )
+    return normalisation
+
+
+def _hook_name(name: str, metadata: _Fields) -> str:
+    """The place it reads, by the one name that means one thing."""
+    hook_name = metadata.text("hook_name")
+    if metadata.values.get("hook_head_index") is not None:
+        raise SaeError(f"{name}: reads one head of {hook_name}, expected the whole width")
+    outside = str(metadata.values.get("hf_hook_name") or "")
+    if hook_name.endswith(".hook_mlp_in") and outside.endswith("feedforward_layernorm.output"):
+        return hook_name.replace(".hook_mlp_in", ".mlp.hook_in")
+    return hook_name
+
+
+def _centres(
+    name: str, model: Mapping[str, Any], hook_name: str, normalisation: str, old: bool
+) -> bool:
+    """Whether it was trained on a residual stream whose mean TransformerLens had removed."""
+    if not hook_name.endswith(_RESIDUAL_SPACE) or normalisation == "layer_norm":
+        return False
+    stated = model.get("model_from_pretrained_kwargs")
+    if old and stated is None and str(model.get("model_name", "")).startswith("gpt2"):
+        raise SaeError(
+            f"{name}: cfg.json does not say whether the residual stream was centred",
+            hint="add 'model_from_pretrained_kwargs': {'center_writing_weights': true} to cfg.json "
+            "for SAEs trained on TransformerLens' processed GPT-2 (as gpt2-small-res-jb), else {}",
+        )
+    return bool((stated or {}).get("center_writing_weights", False))
+
+
+def _pursuit(fields: _Fields) -> dict[str, Any]:
+    return {
+        "residual_threshold": fields["residual_threshold"],
+        "max_iterations": fields.values.get("max_iterations"),
+        "stop_on_duplicate_support": fields.flag("stop_on_duplicate_support"),
+    }

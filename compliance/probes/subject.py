@@ -1,0 +1,321 @@
+"""The model under test: found, checked, loaded once, and named by digests.
+
+A hub id is first fetched as a folder at its pinned commit, so that every subject is a folder or
+a ``.gguf`` file and is read the same way, with or without a network::
+
+    subject = load_subject(config.subject, audit_file.parent)
+    subject.facts.weights_digest        # 'sha256:...'
+
+Attention runs in the ``eager`` implementation: plain matrix products, the same on every device
+and for every family (Gemma 2's soft-capping included), where ``sdpa`` picks a kernel by shape
+and hardware. It costs memory in the square of the length, which is small beside the weights at
+the lengths that SAEs were trained on.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoTokenizer,
+    GgufConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+from compliance.errors import ProbeError, SubjectError
+from compliance.probes.files import digest_files, pickles_in
+from compliance.probes.hooks import block_count
+from compliance.records.audit import SubjectConfig
+from compliance.records.subject import ModelFacts
+
+ATTENTION = "eager"
+INDEX_FILE = "model.safetensors.index.json"
+_TOKENIZER_FILES = (
+    "added_tokens.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "merges.txt",
+    "sentencepiece.bpe.model",
+    "special_tokens_map.json",
+    "spiece.model",
+    "tekken.json",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "vocab.json",
+    "vocab.txt",
+)
+_VOCABULARIES = frozenset(_TOKENIZER_FILES) - {
+    "added_tokens.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "merges.txt",
+    "special_tokens_map.json",
+    "tokenizer_config.json",
+}
+_FETCHED = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_HUB_ID = re.compile(r"\w[\w.-]*(/[\w.-]+)?")
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A model in evaluation mode without gradients, its tokenizer, and what they are."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    facts: ModelFacts
+
+
+def load_subject(config: SubjectConfig, folder: Path) -> Subject:
+    """Load the model under test.
+
+    Args:
+        config: What ``audit.yaml`` says of it.
+        folder: The folder of ``audit.yaml``, which a local path is relative to.
+
+    Raises:
+        SubjectError: It is not there, not pinned, not whole, holds a pickle, or needs code of
+            its own.
+    """
+    source = _locate(config, folder)
+    if source.path.suffix == ".gguf":
+        files, options = _check_gguf(source.path)
+    else:
+        files, options = _check_folder(source.path, source.name), {}
+    model = _load_model(source, config, options)
+    tokenizer = _load_tokenizer(source, options)
+    return Subject(model=model, tokenizer=tokenizer, facts=_facts(source, model, tokenizer, files))
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where the model lies on this machine, and how the evidence calls it."""
+
+    name: str
+    revision: str | None
+    path: Path
+
+    @property
+    def home(self) -> Path:
+        """The folder that transformers is given."""
+        return self.path.parent if self.path.suffix == ".gguf" else self.path
+
+
+@dataclass(frozen=True)
+class _Files:
+    weights: tuple[Path, ...]
+    tokenizer: tuple[Path, ...]
+    config: Path | None
+
+
+def _locate(config: SubjectConfig, folder: Path) -> _Source:
+    local = folder / config.model
+    if local.exists():
+        if config.revision is not None:
+            raise SubjectError(
+                f"{config.model}: is local, and revision {config.revision!r} is given",
+                hint="leave revision out; the digest of the weights names a local model",
+            )
+        return _Source(name=local.resolve().name, revision=None, path=local)
+    if local.suffix == ".gguf" or not _HUB_ID.fullmatch(config.model):
+        raise SubjectError(
+            f"{config.model}: there is no such file or folder",
+            hint="subject.model is relative to the folder of audit.yaml",
+        )
+    return _Source(config.model, config.revision, _fetch(config.model, config.revision))
+
+
+def _fetch(name: str, revision: str | None) -> Path:
+    """The hub's files at one commit, from the cache where they are there already."""
+    from huggingface_hub import snapshot_download
+
+    if revision is None or not _COMMIT.fullmatch(revision):
+        raise SubjectError(
+            f"{name}: revision is {revision or 'absent'}, expected a commit of 40 hexadecimal "
+            "digits",
+            hint="add subject.revision: the commit shown under 'Files and versions' on the hub; "
+            "or give a local folder",
+        )
+    try:
+        found = snapshot_download(
+            name, revision=revision, allow_patterns=list(_FETCHED), ignore_patterns=["*/*"]
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise SubjectError(
+            f"{name}: cannot be fetched at {revision[:12]}: {error}",
+            hint="without a network, fetch it once before, or give a local folder",
+        ) from error
+    return Path(found)
+
+
+def _check_gguf(path: Path) -> tuple[_Files, dict[str, Any]]:
+    with path.open("rb") as stream:
+        magic = stream.read(4)
+    if magic != b"GGUF":
+        raise SubjectError(f"{path.name}: starts with {magic!r}, expected b'GGUF'")
+    files = _Files(weights=(path,), tokenizer=(path,), config=None)
+    return files, {"gguf_file": path.name}
+
+
+def _check_folder(folder: Path, name: str) -> _Files:
+    if not folder.is_dir():
+        raise SubjectError(f"{name}: is a file, expected a folder or a .gguf file")
+    if not (folder / "config.json").is_file():
+        raise SubjectError(f"{name}: has no config.json, expected a model as transformers saves it")
+    if (folder / "adapter_config.json").exists():
+        raise SubjectError(
+            f"{name}: adapter_config.json: it holds an adapter, expected a whole model",
+            hint="merge the adapter into its model and save that",
+        )
+    tokenizer = tuple(folder / file for file in _TOKENIZER_FILES if (folder / file).is_file())
+    if not any(path.name in _VOCABULARIES for path in tokenizer):
+        raise SubjectError(
+            f"{name}: has no tokenizer, such as tokenizer.json",
+            hint="save the tokenizer the model was trained with into the same folder",
+        )
+    return _Files(_weights_in(folder, name), tokenizer, folder / "config.json")
+
+
+def _weights_in(folder: Path, name: str) -> tuple[Path, ...]:
+    files = tuple(sorted(folder.glob("*.safetensors")))
+    if not files and (pickles := pickles_in(folder)):
+        raise SubjectError(
+            f"{name}: {pickles[0]} holds a pickle, which can execute code",
+            hint="convert to safetensors where you trust it: save_pretrained writes them",
+        )
+    if not files:
+        raise SubjectError(f"{name}: has no weights, expected model.safetensors")
+    for path in files:
+        _check_whole(path, name)
+    if (folder / INDEX_FILE).is_file():
+        _check_index(folder, name, {path.name for path in files})
+    return files
+
+
+def _check_whole(path: Path, name: str) -> None:
+    try:
+        with safe_open(path, framework="pt"):
+            return
+    except (SafetensorError, OSError) as error:
+        raise SubjectError(
+            f"{name}: {path.name} cannot be read: {error}",
+            hint="the file is damaged or was cut off; copy it again",
+        ) from error
+
+
+def _check_index(folder: Path, name: str, present: set[str]) -> None:
+    try:
+        index = json.loads((folder / INDEX_FILE).read_text(encoding="utf-8"))
+        wanted = set(index["weight_map"].values())
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise SubjectError(f"{name}: {INDEX_FILE} cannot be read: {error!r}") from error
+    if missing := sorted(wanted - present):
+        raise SubjectError(f"{name}: {INDEX_FILE} names {missing[0]}, which is not there")
+
+
+def _load_model(
+    source: _Source, config: SubjectConfig, options: Mapping[str, Any]
+) -> PreTrainedModel:
+    dtype = getattr(torch, config.dtype)
+    # A GGUF's weights would stay packed and be cast at each product.
+    unpacked = {"quantization_config": GgufConfig(dequantize=True)} if options else {}
+    try:
+        model, info = _model_class(source, options).from_pretrained(
+            source.home,
+            dtype=dtype,
+            attn_implementation=ATTENTION,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            **options,
+            **unpacked,
+        )
+        model = model.eval().requires_grad_(False).to(config.device)
+    except (OSError, ValueError, KeyError, RuntimeError, AssertionError, ImportError) as error:
+        raise SubjectError(
+            f"{source.name}: cannot be loaded: {error}", hint=_hint(error)
+        ) from error
+    _check_complete(source.name, info)
+    _check_dense(source.name, model, dtype)
+    return model
+
+
+def _model_class(source: _Source, options: Mapping[str, Any]) -> Any:
+    found = AutoConfig.from_pretrained(
+        source.home, local_files_only=True, trust_remote_code=False, **options
+    )
+    # A vision-language model that transformers keeps in a list of its own.
+    is_language_model = found.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    return AutoModelForCausalLM if is_language_model else AutoModelForImageTextToText
+
+
+def _hint(error: Exception) -> str | None:
+    if "trust_remote_code" in str(error):
+        return "the model needs code of its own, which is never run; take one transformers knows"
+    if "CUDA" in str(error) or "device" in str(error):
+        return "subject.device names a device this machine does not have; cpu always works"
+    return None
+
+
+def _check_complete(name: str, info: Mapping[str, Any]) -> None:
+    """Weights that are not in the file would be drawn at random, with no more than a warning."""
+    for key in ("missing_keys", "mismatched_keys"):
+        if found := sorted(map(str, info.get(key, ()))):
+            raise SubjectError(
+                f"{name}: {len(found)} {key.replace('_keys', '')} weights, such as {found[0]}",
+                hint="the weights are of another model than config.json describes",
+            )
+
+
+def _check_dense(name: str, model: PreTrainedModel, dtype: torch.dtype) -> None:
+    for key, parameter in model.named_parameters():
+        if not parameter.dtype.is_floating_point:
+            raise SubjectError(
+                f"{name}: {key} is {parameter.dtype}, expected plain weights in {dtype}",
+                hint="a quantised model is measured after it was turned into plain weights",
+            )
+
+
+def _load_tokenizer(source: _Source, options: Mapping[str, Any]) -> PreTrainedTokenizerBase:
+    try:
+        return AutoTokenizer.from_pretrained(
+            source.home, local_files_only=True, trust_remote_code=False, **options
+        )
+    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+        raise SubjectError(f"{source.name}: its tokenizer cannot be loaded: {error}") from error
+
+
+def _facts(
+    source: _Source, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, files: _Files
+) -> ModelFacts:
+    try:
+        layers = block_count(model)
+    except ProbeError as error:
+        raise SubjectError(f"{source.name}: {error}") from error
+    return ModelFacts(
+        name=source.name,
+        revision=source.revision,
+        architecture=type(model).__name__,
+        weights_digest=digest_files(files.weights),
+        tokenizer_digest=digest_files(files.tokenizer),
+        config_digest=digest_files([files.config]) if files.config else None,
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        layers=layers,
+        d_model=model.config.get_text_config().hidden_size,
+        dtype=str(model.dtype).removeprefix("torch."),
+        chat_template=tokenizer.chat_template is not None,
+    )

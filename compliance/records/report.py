@@ -1,0 +1,463 @@
+"""The report as a value: everything a page shows, sorted, labelled and written out.
+
+A template lays this out and decides nothing. Every number carries the id of the result it is, or
+the reason why there is none. Text from outside is made harmless when a value is created: control
+and bidirectional characters are shown by their code, and lengths are capped.
+"""
+
+import unicodedata
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field
+
+from compliance.records.base import SCHEMA_VERSION, Record
+
+MAX_CHARACTERS = 6_000
+"""Of one text in a report; longer ones are cut, since rendering time grows with the square."""
+
+_CUT = "… [cut; the whole text is in evidence.json]"
+_SHOWN_BY_CODE = {"Cc", "Cf", "Zl", "Zp", "Co", "Cn"}
+
+
+def printable(text: str) -> str:
+    """``text`` as a page can show it: nothing invisible, nothing that reorders, no end of memory.
+
+    A right-to-left override becomes ``⟨U+202E⟩``, a lone surrogate the replacement character.
+    Applying it twice changes nothing.
+    """
+    if len(text) > MAX_CHARACTERS:
+        text = text[: MAX_CHARACTERS - len(_CUT)].removesuffix(_CUT) + _CUT
+    shown = "".join(_shown(character) for character in text.replace("\r\n", "\n"))
+    return shown if len(shown) <= MAX_CHARACTERS else printable(shown)
+
+
+def _shown(character: str) -> str:
+    if character.isprintable() or character in "\n\u00a0\u202f":
+        return character
+    category = unicodedata.category(character)
+    if character == "\t":
+        return " "
+    if category == "Cs":
+        return "\N{REPLACEMENT CHARACTER}"
+    return f"⟨U+{ord(character):04X}⟩" if category in _SHOWN_BY_CODE else character
+
+
+def _safe(value: object) -> object:
+    return printable(value) if isinstance(value, str) else value
+
+
+Text = Annotated[str, BeforeValidator(_safe)]
+
+
+class Number(Record):
+    """A result as it is printed. Exactly one of ``text`` and ``reason`` is there."""
+
+    result_id: Text
+    name: Text
+    """Last part of the id, such as ``sensitivity``."""
+
+    label: Text
+    text: Text | None = None
+    interval: Text | None = None
+    """Low to high, in the unit of ``text``; absent for counts and settings."""
+
+    n: Text | None = None
+    p: Text | None = None
+    method: Text | None = None
+    reason: Text | None = None
+    """What stands where the number would, such as why it could not be computed."""
+
+    short: Text | None = None
+    """The same in a word or two, for narrow tables."""
+
+
+class Fragment(Record):
+    """A piece of a sentence: words, or a number."""
+
+    text: Text | None = None
+    number: Number | None = None
+
+
+class Sentence(Record):
+    """A sentence whose numbers keep their addresses."""
+
+    fragments: tuple[Fragment, ...]
+
+
+class Fact(Record):
+    """A label and what it says. ``code`` is set where it is typed rather than read."""
+
+    label: Text
+    value: Text
+    code: bool = False
+    missing: bool = False
+
+
+class VerdictView(Record):
+    """A verdict as a sign and a word; colour never stands alone."""
+
+    value: Text
+    label: Text
+    glyph: Text
+    meaning: Text
+
+
+class StatusView(Record):
+    """What became of a condition, as a sign and a word."""
+
+    value: Text
+    label: Text
+    glyph: Text
+
+
+class LanguageView(Record):
+    """A language by its tag, its English name and its own name."""
+
+    tag: Text
+    name: Text
+    endonym: Text
+
+
+class Heading(Record):
+    """A chapter or section, as contents and bookmarks list it."""
+
+    key: Text
+    anchor: Text
+    number: Text
+    title: Text
+    children: tuple["Heading", ...] = ()
+
+
+class MatrixCell(Record):
+    """One verdict in the matrix. Absent cells were not planned."""
+
+    anchor: Text
+    verdict: VerdictView
+    qualified: bool
+
+
+class MatrixRow(Record):
+    """One concept's verdicts, in the order of the matrix's languages."""
+
+    title: Text
+    anchor: Text
+    cells: tuple[MatrixCell | None, ...]
+
+
+class Matrix(Record):
+    """Verdicts over concepts and languages, as wide as a page can show."""
+
+    languages: tuple[LanguageView, ...]
+    rows: tuple[MatrixRow, ...]
+
+
+class VerdictCount(Record):
+    """How many planned cells have a verdict; zero is printed too."""
+
+    verdict: VerdictView
+    count: int
+
+
+class ResultTable(Record):
+    """One kind of result over concepts and languages."""
+
+    title: Text
+    languages: tuple[LanguageView, ...]
+    rows: tuple["ResultRow", ...]
+
+
+class ResultRow(Record):
+    """One line of a `ResultTable`; None where no cell was planned."""
+
+    title: Text
+    numbers: tuple[Number | None, ...]
+
+
+class Declaration(Record):
+    """One declared fact. Neither ``text`` nor ``not_applicable``: it is missing."""
+
+    key: Text
+    prompt: Text
+    text: Text | None = None
+    not_applicable: Text | None = None
+
+
+class GapView(Record):
+    """A missing declaration, as the summary lists it."""
+
+    anchor: Text
+    citation: Text
+    prompt: Text
+    key: Text
+
+
+class CellNote(Record):
+    """A cell and why it has its verdict, as a section on the law repeats it."""
+
+    anchor: Text
+    title: Text
+    verdict: VerdictView
+    why: Text
+
+
+class ProvisionSection(Record):
+    """All this pack holds on one point of the law."""
+
+    anchor: Text
+    citation: Text
+    title: Text
+    container: bool
+    law_text: Text | None
+    summary: Text
+    source: Text
+    dates: Text
+    amendments: Text | None
+    where_appropriate: bool
+    status: Text
+    """``measured``, ``declared``, ``not-applicable``, ``not-covered``; empty for a container."""
+
+    status_label: Text
+    declarations: tuple[Declaration, ...]
+    declarations_given: int
+    tables: tuple[ResultTable, ...]
+    measurable: bool
+    """Whether the mapping names results or findings at all."""
+
+    lists_findings: bool
+    findings: tuple[CellNote, ...]
+    chapters: tuple[Heading, ...]
+    supplies: Text
+    cannot_show: tuple[Text, ...]
+    related: tuple[Text, ...]
+
+
+class NumberGroup(Record):
+    """Rows of a cell's table that belong together."""
+
+    numbers: tuple[Number, ...]
+
+
+class ControlRow(Record):
+    """A scorer beside the others; ``difference`` is the probe's lead over it."""
+
+    title: Text
+    numbers: tuple[Number | None, ...]
+
+
+class ControlTable(Record):
+    """Probe and controls on the same items."""
+
+    columns: tuple[Text, ...]
+    rows: tuple[ControlRow, ...]
+
+
+class ConditionRow(Record):
+    """One rule of the plan and what became of it here."""
+
+    words: Text
+    kind: Text
+    limit: Text | None
+    status: StatusView
+    number: Number | None
+    p: Text | None
+
+
+class LimitRow(Record):
+    """One rule of the plan, before anything was measured."""
+
+    words: Text
+    kind: Text
+    limit: Text | None
+
+
+class CellView(Record):
+    """Everything about one cell."""
+
+    key: Text
+    anchor: Text
+    sentence_id: Text
+    title: Text
+    language: LanguageView
+    verdict: VerdictView
+    claim: Text
+    measured: tuple[Sentence, ...]
+    why: Text
+    notes: tuple[Text, ...]
+    qualifiers: tuple[Text, ...]
+    groups: tuple[NumberGroup, ...]
+    controls: ControlTable | None
+    conditions: tuple[ConditionRow, ...]
+
+
+class PlotRow(Record):
+    """One language in a plot; coordinates are ready to draw."""
+
+    label: Text
+    glyph: Text
+    text: Text
+    y: float
+    text_y: float
+    x: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+class PlotTick(Record):
+    """A mark on the horizontal axis."""
+
+    x: float
+    label: Text
+
+
+class ForestPlot(Record):
+    """Sensitivity by language with intervals and the limit."""
+
+    anchor: Text
+    title: Text
+    description: Text
+    width: float
+    height: float
+    left: float
+    right: float
+    top: float
+    bottom: float
+    limit_x: float
+    limit_label: Text
+    ticks: tuple[PlotTick, ...]
+    rows: tuple[PlotRow, ...]
+
+
+class LanguageRow(Record):
+    """One line of a concept's table by language."""
+
+    anchor: Text
+    title: Text
+    verdict: VerdictView
+    numbers: tuple[Number, ...]
+
+
+class ConceptChapter(Record):
+    """One concept: its probe, and its cells in the plan's order."""
+
+    anchor: Text
+    number: Text
+    title: Text
+    definition: Text
+    probe: Text
+    claim: Text
+    plot: ForestPlot | None
+    columns: tuple[Text, ...]
+    languages: tuple[LanguageRow, ...]
+    cells: tuple[CellView, ...]
+
+
+class ProbeRow(Record):
+    """How one concept's feature came about."""
+
+    title: Text
+    probe: Text
+    origin: Text
+    facts: tuple[Fact, ...]
+
+
+class FidelityRow(Record):
+    """The autoencoder in one language."""
+
+    language: LanguageView
+    sae: Text
+    numbers: tuple[Number, ...]
+
+
+class SuiteView(Record):
+    """The datasheet of one test set."""
+
+    title: Text
+    description: Text
+    facts: tuple[Fact, ...]
+    sources: tuple[Text, ...]
+    reviewers: tuple[Text, ...]
+    known_gaps: tuple[Text, ...]
+
+
+class MethodView(Record):
+    """A method in plain words, with where it comes from."""
+
+    key: Text
+    anchor: Text
+    title: Text
+    plain: Text
+    source: Text | None
+
+
+class TraceRow(Record):
+    """From one sentence to the items behind it."""
+
+    sentence_id: Text
+    anchor: Text
+    finding: Text
+    verdict: VerdictView
+    results: tuple[Text, ...]
+    files: tuple[Text, ...]
+    items: Text
+
+
+class SubjectBlock(Record):
+    """A titled group of facts."""
+
+    title: Text
+    facts: tuple[Fact, ...]
+
+
+class Report(Record):
+    """Everything a report shows, in reading order."""
+
+    schema_version: Annotated[Text, Field(pattern=r"^1\.0$")] = SCHEMA_VERSION
+    language: Text
+    """Of the report's own words, BCP 47."""
+
+    pack_id: Text
+    version: Text
+    built_on: Text
+    """In words, with the time in UTC."""
+
+    built_at: Text
+    """The same moment in ISO 8601."""
+
+    title: Text
+    identity: tuple[Fact, ...]
+    lead: tuple[Text, ...]
+    notices: tuple[Text, ...]
+    matrices: tuple[Matrix, ...]
+    counts: tuple[VerdictCount, ...]
+    any_qualified: bool
+    gaps: tuple[GapView, ...]
+    contents: tuple[Heading, ...]
+    level: Text
+    """Confidence of intervals, such as ``95 %``."""
+
+    family_error: Text
+    """Error allowed over the cells of a concept, such as ``5 %``."""
+
+    law_title: Text
+    law_authorship: Text
+    law_compiled: Text
+    law_caution: Text
+    provisions: tuple[ProvisionSection, ...]
+    concepts: tuple[ConceptChapter, ...]
+    subject: tuple[SubjectBlock, ...]
+    plan: tuple[Fact, ...]
+    limits: tuple[LimitRow, ...]
+    probes: tuple[ProbeRow, ...]
+    fidelity: tuple[FidelityRow, ...]
+    fidelity_columns: tuple[Text, ...]
+    environment: tuple[Fact, ...]
+    suites: tuple[SuiteView, ...]
+    item_counts: tuple[ResultTable, ...]
+    methods: tuple[MethodView, ...]
+    trace: tuple[TraceRow, ...]
+    files: tuple[Fact, ...]
+    example_id: Text
+
+    def heading(self, key: str) -> Heading:
+        """The chapter with a key of the message catalog."""
+        return next(heading for heading in self.contents if heading.key == key)

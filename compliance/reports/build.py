@@ -1,0 +1,269 @@
+"""From evidence to `Report`: a pure function, so that the same evidence gives the same pages.
+
+    report = build_report(evidence, load_catalog(), pack_id="demo-1.0.0", version="1.0.0",
+                          built_at=datetime(2027, 1, 15, tzinfo=UTC))
+
+The report states what the evidence shows and what is missing; it adds no number of its own.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from compliance.catalog import Catalog, display, gaps
+from compliance.errors import ReportError
+from compliance.records.evidence import Evidence
+from compliance.records.finding import Verdict
+from compliance.records.plan import Cell
+from compliance.records.report import (
+    Fact,
+    Heading,
+    Matrix,
+    MatrixCell,
+    MatrixRow,
+    Report,
+    VerdictCount,
+)
+from compliance.reports.cells import cell_anchor, concept_chapters
+from compliance.reports.context import Context, anchor
+from compliance.reports.instrument import (
+    environment_facts,
+    fidelity_columns,
+    fidelity_rows,
+    item_counts,
+    limit_rows,
+    method_views,
+    plan_facts,
+    probe_rows,
+    subject_blocks,
+    suite_views,
+    trace_rows,
+)
+from compliance.reports.law import missing_declarations, provision_anchor, provision_sections
+from compliance.reports.messages import load_messages
+from compliance.reports.numbers import write_percent
+
+SHORT_DIGEST = len("sha256:") + 12
+"""Characters of a digest on the title page; the chapter on the instrument has the whole of it."""
+
+
+def build_report(
+    evidence: Evidence, catalog: Catalog, *, pack_id: str, version: str, built_at: datetime
+) -> Report:
+    """Make everything a report shows.
+
+    Args:
+        evidence: The assessment.
+        catalog: The law and the mapping, as the evidence names them.
+        pack_id: Name of the pack the report will stand in.
+        version: Of the pack.
+        built_at: Moment the report is dated with, time zone included.
+
+    Raises:
+        ReportError: ``built_at`` has no time zone, or the evidence names another catalog.
+    """
+    _check(evidence, catalog, built_at)
+    ctx = Context(evidence, catalog, load_messages())
+    contents = _contents(ctx)
+    headings = {heading.key: heading for heading in contents}
+    missing = frozenset(gap.key for gap in gaps(evidence.system, catalog))
+    law = catalog.law.meta
+    moment = built_at.astimezone(UTC)
+    return Report(
+        language=ctx.words.language,
+        pack_id=pack_id,
+        version=version,
+        built_on=_moment(ctx, moment),
+        built_at=moment.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        title=evidence.system.title,
+        identity=_identity(ctx, pack_id, version, _moment(ctx, moment)),
+        lead=_lead(ctx),
+        notices=tuple(_notices(ctx, len(missing))),
+        matrices=_matrices(ctx),
+        counts=_counts(ctx),
+        any_qualified=any(finding.qualifiers for finding in evidence.findings),
+        gaps=missing_declarations(ctx, missing),
+        contents=contents,
+        level=write_percent(ctx.plan.level),
+        family_error=write_percent(ctx.plan.family_error),
+        law_title=catalog.mapping.title,
+        law_authorship=catalog.mapping.authorship,
+        law_compiled=ctx.words.ui["law_compiled"].format(
+            compiled=law.compiled.isoformat(),
+            instrument=law.instrument,
+            base=law.base_oj,
+            amended=law.amended_by,
+            consolidated=law.consolidated,
+        ),
+        law_caution=law.caution,
+        provisions=provision_sections(ctx, headings),
+        concepts=concept_chapters(ctx, headings["concepts"].number),
+        subject=subject_blocks(ctx),
+        plan=plan_facts(ctx),
+        limits=limit_rows(ctx),
+        probes=probe_rows(ctx),
+        fidelity=fidelity_rows(ctx),
+        fidelity_columns=fidelity_columns(ctx),
+        environment=environment_facts(ctx),
+        suites=suite_views(ctx),
+        item_counts=item_counts(ctx),
+        methods=method_views(ctx),
+        trace=trace_rows(ctx),
+        files=tuple(
+            Fact(label=name, value=digest, code=True)
+            for name, digest in sorted(evidence.observations.items())
+        ),
+        example_id=f"{ctx.plan.cells[0].key}/sensitivity" if ctx.plan.cells else "",
+    )
+
+
+def _check(evidence: Evidence, catalog: Catalog, built_at: datetime) -> None:
+    if built_at.tzinfo is None:
+        raise ReportError(
+            f"built_at: {built_at.isoformat()} has no time zone",
+            hint="give a moment with its zone, such as datetime(..., tzinfo=UTC)",
+        )
+    if evidence.law != catalog.facts():
+        raise ReportError(
+            "the evidence was assessed against another catalog of provisions and rules",
+            hint="use the catalog whose digests evidence.json names under 'law'",
+        )
+
+
+def _moment(ctx: Context, moment: datetime) -> str:
+    month = ctx.words.months[moment.month - 1]
+    return f"{moment.day} {month} {moment.year}, {moment:%H:%M} UTC"
+
+
+def _contents(ctx: Context) -> tuple[Heading, ...]:
+    children = {
+        "law": [
+            (provision_anchor(ctx.catalog.provision(rule.provision)), display(rule.provision), "")
+            for rule in ctx.catalog.mapping.rules
+        ],
+        "concepts": [(anchor("concept", p.concept), "", p.title) for p in ctx.plan.probes],
+    }
+    found = []
+    for index, (key, title) in enumerate(ctx.words.chapters.items(), start=1):
+        parts = tuple(
+            Heading(
+                key=key,
+                anchor=where,
+                number=f"{index}.{place}" if name else citation,
+                title=name or ctx.catalog.provision(citation).title,
+            )
+            for place, (where, citation, name) in enumerate(children.get(key, ()), start=1)
+        )
+        found.append(Heading(key=key, anchor=key, number=str(index), title=title, children=parts))
+    return tuple(found)
+
+
+def _identity(ctx: Context, pack_id: str, version: str, moment: str) -> tuple[Fact, ...]:
+    words, plan, system = ctx.words.facts, ctx.plan, ctx.evidence.system
+    revision = f", {words['revision'].lower()} {plan.model.revision}" if plan.model.revision else ""
+    facts = [
+        ("pack", f"{pack_id}, {words['version'].lower()} {version}", False),
+        ("built", moment, False),
+        ("system", f"{system.title}, {words['version'].lower()} {system.version}", False),
+        ("model", f"{plan.model.name}{revision}", False),
+        ("weights", _short(plan.model.weights_digest), True),
+        *((("sae", f"{sae.name} ({sae.hook_name})", False)) for sae in plan.saes),
+        *((("sae_digest", _short(sae.digest), True)) for sae in plan.saes),
+        ("law", ctx.evidence.law.instrument, False),
+        ("software", plan.software, False),
+    ]
+    return tuple(Fact(label=words[key], value=value, code=code) for key, value, code in facts)
+
+
+def _short(digest: str) -> str:
+    return digest if len(digest) <= SHORT_DIGEST else digest[:SHORT_DIGEST] + "…"
+
+
+def _lead(ctx: Context) -> tuple[str, ...]:
+    words, plan = ctx.words, ctx.plan
+    openings = ctx.evidence.confirm_openings
+    return (
+        words.lead["probes"].format(
+            probes=words.count("probes", len(plan.probes)),
+            languages=words.count("languages", len(plan.languages)),
+            language_names=ctx.language_names(list(plan.languages)),
+            cells=words.count("cells", len(plan.cells)),
+        ),
+        words.lead["rule"],
+        words.lead["once" if openings == 1 else "often"].format(count=openings),
+    )
+
+
+def _notices(ctx: Context, missing: int) -> Iterable[str]:
+    words, plan = ctx.words.notices, ctx.plan
+    if plan.subset is not None:
+        yield words["subset"].format(
+            groups=plan.subset.groups_per_concept, benign=plan.subset.benign_groups
+        )
+    if ctx.evidence.confirm_openings > 1:
+        yield words["openings"].format(count=ctx.evidence.confirm_openings)
+    yield from _qualifier_notices(ctx)
+    skipped = [key for key in ctx.words.expected_controls if key not in plan.controls]
+    if skipped:
+        yield words["controls"].format(
+            controls=", ".join(ctx.words.controls[key] for key in skipped)
+        )
+    if not (plan.claims.justification or "").strip():
+        yield words["justification"]
+    if missing:
+        yield words["gaps"].format(missing=missing, all=len(ctx.catalog.declared_keys()))
+    yield words["caution"].format(caution=ctx.catalog.law.meta.caution)
+
+
+def _qualifier_notices(ctx: Context) -> Iterable[str]:
+    """Each qualifier once, with the languages it is about."""
+    found: dict[str, dict[str, None]] = {}
+    for finding in ctx.evidence.findings:
+        for qualifier in finding.qualifiers:
+            found.setdefault(qualifier, {})[finding.cell.language] = None
+    for qualifier, languages in found.items():
+        names = ctx.language_names([t for t in ctx.plan.languages if t in languages])
+        words = ctx.words.notices.get(qualifier)
+        plain = ctx.words.qualifiers.get(qualifier, qualifier)
+        yield words.format(languages=names) if words else f"{names}: {plain}"
+
+
+def _matrices(ctx: Context) -> tuple[Matrix, ...]:
+    return tuple(
+        Matrix(
+            languages=tuple(ctx.language(tag) for tag in languages),
+            rows=tuple(_matrix_row(ctx, title, cells, languages) for title, cells in ctx.rows),
+        )
+        for languages in ctx.language_columns
+        if ctx.rows
+    )
+
+
+def _matrix_row(
+    ctx: Context, title: str, cells: dict[str, Cell], languages: tuple[str, ...]
+) -> MatrixRow:
+    concept = next(iter(cells.values())).concept
+    return MatrixRow(
+        title=title,
+        anchor=anchor("concept", concept),
+        cells=tuple(_matrix_cell(ctx, cells.get(tag)) for tag in languages),
+    )
+
+
+def _matrix_cell(ctx: Context, cell: Cell | None) -> MatrixCell | None:
+    if cell is None:
+        return None
+    finding = ctx.finding(cell)
+    return MatrixCell(
+        anchor=cell_anchor(cell),
+        verdict=ctx.verdict(finding.verdict),
+        qualified=bool(finding.qualifiers),
+    )
+
+
+def _counts(ctx: Context) -> tuple[VerdictCount, ...]:
+    """Every verdict, in the order of the message catalog: best first."""
+    verdicts = [ctx.finding(cell).verdict for cell in ctx.plan.cells]
+    return tuple(
+        VerdictCount(verdict=ctx.verdict(Verdict(verdict)), count=verdicts.count(verdict))
+        for verdict in ctx.words.verdicts
+    )

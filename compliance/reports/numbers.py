@@ -1,0 +1,166 @@
+"""How results are written: one place, so that a number reads the same wherever it stands.
+
+    Numbers(evidence.results, messages, level=0.95).of("deception/ja/text/plain/sensitivity").text
+
+A share that is not zero or one is never rounded to it, and a missing result keeps its place with
+a reason.
+"""
+
+import math
+from collections.abc import Iterable
+
+from compliance.records.finding import Result
+from compliance.records.report import Number
+from compliance.reports.messages import Messages
+
+SPACE = "\N{NO-BREAK SPACE}"
+MINUS = "\N{MINUS SIGN}"
+
+
+def write(value: float, kind: str) -> str:
+    """``value`` in the way of its kind: share, points, auroc, count and so on."""
+    match kind:
+        case "share":
+            return _share(value)
+        case "points" | "signed-points":
+            return f"{_decimal(100 * value, 1, signed=kind[0] == 's')}{SPACE}points"
+        case "auroc" | "variance":
+            return _decimal(value, 3)
+        case "auroc-difference":
+            return _decimal(value, 3, signed=True)
+        case "count":
+            return f"{round(value):,}"
+        case "mean":
+            return _decimal(value, 1)
+    return _significant(value)
+
+
+def write_interval(low: float, high: float, kind: str) -> str:
+    """Both ends, with the unit once."""
+    low_text, high_text = write(low, kind), write(high, kind)
+    for unit in (f"{SPACE}%", f"{SPACE}points"):
+        if high_text.endswith(unit):
+            low_text = low_text.removesuffix(unit)
+    return f"{low_text} to {high_text}"
+
+
+def write_p(p: float) -> str:
+    """A p-value to three decimals; below that, "< 0.001"."""
+    return f"<{SPACE}0.001" if p < 0.0005 else f"{min(p, 1):.3f}"
+
+
+def write_percent(value: float) -> str:
+    """A setting such as a limit or a level, without digits it does not have."""
+    return f"{100 * value:.10g}{SPACE}%"
+
+
+def write_limit(limit: float, kind: str) -> str:
+    """A condition's limit, in the unit of the number it is compared with."""
+    match kind:
+        case "share":
+            return write_percent(limit)
+        case "points":
+            return f"{100 * limit:.10g}{SPACE}points"
+    return f"{limit:.10g}"
+
+
+def _share(value: float) -> str:
+    if 0 < value < 0.0005:
+        return f"<{SPACE}0.1{SPACE}%"
+    if 0.9995 <= value < 1:
+        return f">{SPACE}99.9{SPACE}%"
+    return f"{100 * value:.1f}{SPACE}%"
+
+
+def _decimal(value: float, digits: int, *, signed: bool = False) -> str:
+    rounded = round(value, digits) + 0.0
+    sign = MINUS if rounded < 0 else "+" if signed and rounded > 0 else ""
+    return f"{sign}{abs(rounded):.{digits}f}"
+
+
+def _significant(value: float) -> str:
+    if value == 0 or not math.isfinite(value):
+        return "0" if value == 0 else str(value)
+    return f"{value:.4g}".replace("-", MINUS)
+
+
+class Numbers:
+    """The results of an assessment, ready to print by id."""
+
+    def __init__(self, results: Iterable[Result], words: Messages, *, level: float) -> None:
+        self._results = {result.id: result for result in results}
+        self._words = words
+        self._level = level
+
+    def ids(self) -> tuple[str, ...]:
+        return tuple(self._results)
+
+    def result(self, result_id: str) -> Result | None:
+        return self._results.get(result_id)
+
+    def has_value(self, result_id: str) -> bool:
+        """Whether the result is there and is a number."""
+        result = self._results.get(result_id)
+        return result is not None and result.value is not None
+
+    def of(self, result_id: str, *, absent: str | None = None, short: str | None = None) -> Number:
+        """The result as it is printed.
+
+        Args:
+            result_id: Its address.
+            absent: What to say where there is no such result; by default, that it is missing.
+            short: The same in a word or two.
+        """
+        name = result_id.rsplit("/", 1)[-1]
+        kind, label = self.describe(name)
+        result = self._results.get(result_id)
+        if result is None:
+            reason = absent or self._words.unknown["missing"]
+            short = short or self._words.unknown["short"]
+            return Number(result_id=result_id, name=name, label=label, reason=reason, short=short)
+        return Number(
+            result_id=result_id,
+            name=name,
+            label=label,
+            text=None if result.value is None else write(result.value, kind),
+            interval=self._interval(result, kind),
+            n=None if result.n is None else f"{result.n:,}",
+            p=None if result.p is None else write_p(result.p),
+            method=result.method,
+            reason=self._reason(result),
+            short=None if result.value is not None else self._words.unknown["short"],
+        )
+
+    def describe(self, name: str) -> tuple[str, str]:
+        """Kind and label of a result's name; an unknown name is its own label."""
+        base, _, suffix = name.partition(".")
+        base, at, parameter = (base, "", "") if "@" not in name else name.partition("@")
+        words = self._words.results.get(base)
+        if words is None:
+            return "plain", name
+        if at:
+            return words.kind, words.label.format(parameter=_prevalence(parameter))
+        if suffix:
+            return words.kind, f"{words.label}: {self._words.suffixes.get(suffix, suffix)}"
+        return words.kind, words.label
+
+    def _interval(self, result: Result, kind: str) -> str | None:
+        if result.value is None or result.low is None or result.high is None:
+            return None
+        text = write_interval(result.low, result.high, kind)
+        if result.level is not None and result.level != self._level:
+            text += f" ({write_percent(result.level)})"
+        return text
+
+    def _reason(self, result: Result) -> str | None:
+        if result.value is not None:
+            return None
+        known = self._words.reasons.get(result.reason or "")
+        return known or result.reason or self._words.unknown["no_reason"]
+
+
+def _prevalence(parameter: str) -> str:
+    try:
+        return write_percent(float(parameter))
+    except ValueError:
+        return parameter

@@ -1,0 +1,127 @@
+"""Where an audit's files lie: ``runs/<plan>/`` beside ``audit.yaml``.
+
+    runs/latest                     name of the newest run
+    runs/<plan>/plan.json           the frozen plan, canonical JSON
+    runs/<plan>/config.json         audit.yaml as it was read
+    runs/<plan>/trail.jsonl         what happened, hash-chained
+    runs/<plan>/fit/shard-*.npz     one a batch; kept until the pack is built
+    runs/<plan>/confirm/shard-*.npz
+    runs/<plan>/observations/       the tables of records/observation.py
+    runs/<plan>/lock.json  environment.json  evidence.json
+
+Every stage reads what the one before wrote, and does nothing that is done already.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from compliance.errors import PlanError
+from compliance.records.audit import AuditConfig
+from compliance.records.base import Record, canonical_bytes, digest_of
+from compliance.records.evidence import Evidence
+from compliance.records.plan import Lock, Plan
+from compliance.records.subject import Environment
+from compliance.storage import write_bytes, write_text
+
+LATEST = "latest"
+
+SomeRecord = TypeVar("SomeRecord", bound=Record)
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One run's folder."""
+
+    path: Path
+
+    @property
+    def trail(self) -> Path:
+        return self.path / "trail.jsonl"
+
+    def shards(self, stage: str) -> Path:
+        """Folder of one pass's shards, ``fit`` or ``confirm``."""
+        return self.path / stage
+
+    def plan(self) -> Plan:
+        return self._read("plan.json", Plan, "run 'compliance plan' first")
+
+    def lock(self) -> Lock:
+        return self._read("lock.json", Lock, "run 'compliance lock' first")
+
+    def evidence(self) -> Evidence:
+        return self._read("evidence.json", Evidence, "run 'compliance assess' first")
+
+    def environment(self) -> Environment:
+        return self._read("environment.json", Environment, "run 'compliance observe' first")
+
+    def has(self, name: str) -> bool:
+        """Whether a stage's outcome is there: ``lock.json``, ``evidence.json``."""
+        return (self.path / name).is_file()
+
+    def write(self, name: str, record: Record) -> None:
+        """Write a record as canonical JSON."""
+        write_bytes(self.path / name, canonical_bytes(record))
+
+    def observations(self, stage: str | None = None) -> dict[str, bytes]:
+        """Observation files by path below ``observations/``; of one pass, or all."""
+        root = self.path / "observations"
+        return {
+            path.relative_to(root).as_posix(): path.read_bytes()
+            for path in sorted((root / stage if stage else root).rglob("*"))
+            if path.is_file()
+        }
+
+    def write_observations(self, files: dict[str, bytes]) -> None:
+        """Write observation files by path below ``observations/``."""
+        for path, data in files.items():
+            write_bytes(self.path / "observations" / path, data)
+
+    def _read(self, name: str, shape: type[SomeRecord], hint: str) -> SomeRecord:
+        path = self.path / name
+        try:
+            return shape.model_validate_json(path.read_bytes())
+        except FileNotFoundError as error:
+            raise PlanError(f"{name} is not there in {self.path.name}", hint=hint) from error
+        except ValidationError as error:
+            raise PlanError(
+                f"{path}: cannot be read as {shape.__name__}", hint="the run was changed; plan anew"
+            ) from error
+
+
+def open_run(folder: Path, config: AuditConfig) -> RunFolder:
+    """The newest run of an audit.
+
+    Raises:
+        PlanError: There is none, or ``audit.yaml`` was changed since it was planned.
+    """
+    try:
+        name = (folder / "runs" / LATEST).read_text(encoding="utf-8").strip()
+    except FileNotFoundError as error:
+        raise PlanError("nothing is planned yet", hint="run 'compliance plan' first") from error
+    run = RunFolder(folder / "runs" / name)
+    if not run.has("config.json") or (run.path / "config.json").read_bytes() != canonical_bytes(
+        config
+    ):
+        raise PlanError(
+            f"audit.yaml is not as it was when {name} was planned",
+            hint="run 'compliance plan' again; the old run stays",
+        )
+    return run
+
+
+def make_run(folder: Path, config: AuditConfig, plan: Plan) -> RunFolder:
+    """The folder of a plan, made when it is not there; it becomes the newest run."""
+    name = digest_of(plan).removeprefix("sha256:")[:16]
+    run = RunFolder(folder / "runs" / name)
+    run.write("config.json", config)
+    run.write("plan.json", plan)
+    write_text(folder / "runs" / LATEST, name + "\n")
+    return run
+
+
+def all_trails(folder: Path) -> list[Path]:
+    """Trails of all runs beside an ``audit.yaml``."""
+    return sorted((folder / "runs").glob("*/trail.jsonl"))

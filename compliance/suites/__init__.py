@@ -1,0 +1,1 @@
+"""Test sets: reading, checking and splitting them."""

@@ -1,0 +1,166 @@
+"""Reads a suite: a folder with ``suite.yaml`` (datasheet) and ``items.jsonl``.
+
+    suite = load_suite("compliance:seed", base=Path.cwd())
+    suite.facts.digest
+
+``compliance:NAME`` is a suite that ships with the package. What makes items contradict each other
+is refused here, so that every later stage can rely on it.
+"""
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from compliance.documents import read_json_lines, read_yaml
+from compliance.errors import ResourceError, SuiteError
+from compliance.records.base import canonical_bytes
+from compliance.records.suite import Datasheet, Item, Label, SuiteFacts
+from compliance.resources import data_dir
+
+SHIPPED = "compliance:"
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Items of one suite, ordered by id, with its datasheet."""
+
+    datasheet: Datasheet
+    items: tuple[Item, ...]
+    digest: str
+
+    @property
+    def facts(self) -> SuiteFacts:
+        """What a plan records of the suite."""
+        return SuiteFacts(
+            name=self.datasheet.name,
+            version=self.datasheet.version,
+            digest=self.digest,
+            items=len(self.items),
+            groups=len({item.group for item in self.items}),
+            datasheet=self.datasheet,
+        )
+
+
+def load_suite(name: str, base: Path) -> Suite:
+    """Load a suite.
+
+    Args:
+        name: ``compliance:NAME`` for one that ships with the package, else a folder.
+        base: What a relative folder is relative to.
+
+    Raises:
+        SuiteError: There is no such suite, or it cannot be read, or its items contradict
+            each other.
+    """
+    folder = _folder(name, base)
+    datasheet = read_yaml(folder / "suite.yaml", Datasheet, error=SuiteError)
+    items = tuple(read_json_lines(folder / "items.jsonl", Item, error=SuiteError))
+    check_items(items, datasheet)
+    ordered = tuple(sorted(items, key=lambda item: item.id))
+    return Suite(datasheet=datasheet, items=ordered, digest=suite_digest(datasheet, ordered))
+
+
+def suite_digest(datasheet: Datasheet, items: Iterable[Item]) -> str:
+    """Digest over the datasheet and the items in the given order, one canonical line each."""
+    state = hashlib.sha256(canonical_bytes(datasheet) + b"\n")
+    for item in items:
+        state.update(canonical_bytes(item) + b"\n")
+    return "sha256:" + state.hexdigest()
+
+
+def check_items(items: tuple[Item, ...], datasheet: Datasheet) -> None:
+    """Refuse items that contradict each other or the datasheet.
+
+    Raises:
+        SuiteError: No items, an id twice, a group of two concepts, a language or concept the
+            datasheet does not name, or a group with one label only.
+    """
+    if not items:
+        raise SuiteError(
+            f"suite {datasheet.name}: items.jsonl holds no items", hint="add at least one group"
+        )
+    _refuse_repeated_ids(items, datasheet)
+    _refuse_unnamed(items, datasheet)
+    _refuse_mixed_groups(items, datasheet)
+    _refuse_one_sided(items, datasheet)
+
+
+def _folder(name: str, base: Path) -> Path:
+    if name.startswith(SHIPPED):
+        try:
+            return data_dir(f"evidence/suites/{name.removeprefix(SHIPPED)}")
+        except ResourceError as error:
+            raise SuiteError(
+                f"suite {name}: none of that name ships with this package",
+                hint="'compliance suites list' shows those that do",
+            ) from error
+    folder = base / name
+    if not folder.is_dir():
+        raise SuiteError(
+            f"suite {name}: no such folder",
+            hint="a suite is a folder; see 'compliance suites list'",
+        )
+    return folder
+
+
+def _refuse_repeated_ids(items: tuple[Item, ...], datasheet: Datasheet) -> None:
+    repeated = [name for name, count in Counter(item.id for item in items).items() if count > 1]
+    if repeated:
+        raise SuiteError(
+            f"suite {datasheet.name}: id {repeated[0]!r} appears more than once"
+            + (f" (and {len(repeated) - 1} others)" if len(repeated) > 1 else ""),
+            hint="give every item an id of its own",
+        )
+
+
+def _refuse_unnamed(items: tuple[Item, ...], datasheet: Datasheet) -> None:
+    for item in items:
+        if item.language not in datasheet.languages:
+            raise SuiteError(
+                f"suite {datasheet.name}, item {item.id}: language {item.language!r} is not "
+                f"among the datasheet's {list(datasheet.languages)}",
+                hint="correct the item, or name the language in suite.yaml",
+            )
+        if item.concept is not None and item.concept not in datasheet.concepts:
+            raise SuiteError(
+                f"suite {datasheet.name}, item {item.id}: concept {item.concept!r} is not "
+                f"among the datasheet's {sorted(datasheet.concepts)}",
+                hint="correct the item, or define the concept in suite.yaml",
+            )
+
+
+def _refuse_mixed_groups(items: tuple[Item, ...], datasheet: Datasheet) -> None:
+    """A group is one meaning: one concept, and one item per label, language and kind."""
+    concepts: dict[str, str | None] = {}
+    seen: dict[tuple[str, ...], str] = {}
+    for item in items:
+        if concepts.setdefault(item.group, item.concept) != item.concept:
+            raise SuiteError(
+                f"suite {datasheet.name}, group {item.group}: items of two concepts "
+                f"({concepts[item.group]} and {item.concept})",
+                hint="a group is one meaning of one concept; it must not straddle splits",
+            )
+        place = (item.group, item.label, item.language, item.modality, item.rendering)
+        if place in seen:
+            raise SuiteError(
+                f"suite {datasheet.name}, group {item.group}: items {seen[place]} and {item.id} "
+                f"are both {item.label} in {item.language}",
+                hint="put the second into a group of its own",
+            )
+        seen[place] = item.id
+
+
+def _refuse_one_sided(items: tuple[Item, ...], datasheet: Datasheet) -> None:
+    labels: dict[str, set[Label]] = defaultdict(set)
+    for item in items:
+        if item.concept is not None:
+            labels[item.concept].add(item.label)
+    for concept, found in labels.items():
+        missing = {Label.POSITIVE, Label.HARD_NEGATIVE} - found
+        if missing:
+            raise SuiteError(
+                f"suite {datasheet.name}, concept {concept}: no {min(missing)} items",
+                hint="a concept needs positives and hard negatives to be told apart",
+            )

@@ -1,0 +1,469 @@
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import sparse, stats
+from sklearn.metrics import roc_auc_score
+
+from compliance.errors import StatisticsError
+from compliance.statistics.ranking import (
+    PERCENTILE,
+    WIDENED,
+    auroc,
+    auroc_bounds,
+    auroc_matrix,
+    bootstrap_auroc,
+    paired_auroc_difference,
+)
+
+scores = st.lists(st.integers(-4, 4).map(float), min_size=1, max_size=25)
+
+
+@pytest.fixture
+def pairs():
+    """Forty groups, each with one positive and one hard negative that share half their noise."""
+    random = np.random.RandomState(3)
+    shared = random.normal(size=40)
+    return 1.0 + shared + random.normal(size=40), shared + random.normal(size=40), np.arange(40)
+
+
+def paired_normals(random, groups, shift):
+    """Positives and negatives whose AUROC is Phi(shift / sqrt 2), half of the variance shared."""
+    shared = random.normal(size=groups) * np.sqrt(0.5)
+    own = random.normal(size=(2, groups)) * np.sqrt(0.5)
+    return shift + shared + own[0], shared + own[1]
+
+
+# -- the value
+
+
+def test_a_tie_counts_half():
+    assert auroc([3.0, 1.0], [1.0, 0.0]) == 0.875
+
+
+@given(scores, scores)
+def test_auroc_is_the_share_of_won_pairs(positive, negative):
+    won = [(p > n) + (p == n) / 2 for p in positive for n in negative]
+
+    assert auroc(positive, negative) == pytest.approx(np.mean(won), abs=1e-15)
+
+
+@given(scores, scores)
+def test_auroc_agrees_with_scikit_learn_and_scipy(positive, negative):
+    labels = [1] * len(positive) + [0] * len(negative)
+
+    value = auroc(positive, negative)
+
+    assert value == pytest.approx(roc_auc_score(labels, positive + negative), abs=1e-12)
+    u = stats.mannwhitneyu(positive, negative, method="asymptotic").statistic
+    assert value == pytest.approx(u / (len(positive) * len(negative)), abs=1e-12)
+
+
+@given(scores, scores)
+def test_swapping_the_sides_mirrors_the_value(positive, negative):
+    assert auroc(positive, negative) == pytest.approx(1.0 - auroc(negative, positive), abs=1e-15)
+
+
+@given(scores, scores)
+def test_only_the_order_of_scores_matters(positive, negative):
+    assert auroc(np.exp(positive), np.exp(negative)) == auroc(positive, negative)
+
+
+@pytest.mark.parametrize("bad", [[], [np.nan], [np.inf], [[1.0]]])
+def test_bad_scores_are_refused_by_name(bad):
+    with pytest.raises(StatisticsError, match="^positive: "):
+        auroc(bad, [1.0])
+    with pytest.raises(StatisticsError, match="^negative: "):
+        auroc([1.0], bad)
+
+
+# -- all latents at once
+
+
+def column_by_column(matrix, labels):
+    return [auroc(column[labels], column[~labels]) for column in matrix.T]
+
+
+@st.composite
+def activations(draw):
+    """A matrix with many zeros and ties, as SAE activations have, and labels of both classes."""
+    n, k = draw(st.integers(2, 12)), draw(st.integers(1, 6))
+    cells = st.sampled_from([0.0, 0.0, 0.0, 0.5, 1.0, 2.0])
+    matrix = draw(st.lists(st.lists(cells, min_size=k, max_size=k), min_size=n, max_size=n))
+    positives = draw(st.integers(1, n - 1))
+    return np.array(matrix), np.array(
+        draw(st.permutations([True] * positives + [False] * (n - positives)))
+    )
+
+
+@given(activations())
+def test_dense_and_sparse_agree_with_one_latent_at_a_time(case):
+    matrix, labels = case
+    expected = column_by_column(matrix, labels)
+
+    assert auroc_matrix(matrix, labels).tolist() == expected
+    for form in (sparse.csr_matrix, sparse.csr_array, sparse.csc_array, sparse.coo_array):
+        assert auroc_matrix(form(matrix), labels).tolist() == expected
+
+
+def test_dense_scores_may_be_negative_and_many():
+    random = np.random.RandomState(0)
+    matrix, labels = random.normal(size=(20, 2_500)).round(1), np.arange(20) % 3 == 0
+
+    assert auroc_matrix(matrix, labels).tolist() == column_by_column(matrix, labels)
+
+
+def test_stored_zeros_tie_with_the_others():
+    stored = sparse.csr_array(([0.0, 1.0, 2.0], ([0, 1, 2], [0, 0, 0])), shape=(4, 1))
+
+    assert auroc_matrix(stored, [True, False, True, False]).tolist() == [0.625]
+
+
+def test_the_matrix_given_is_left_as_it_was():
+    stored = sparse.csc_array(([0.0, 1.0], ([0, 1], [0, 0])), shape=(3, 1))
+
+    auroc_matrix(stored, [True, False, True])
+
+    assert stored.nnz == 2
+
+
+def test_a_latent_that_never_fires_has_no_information():
+    assert auroc_matrix(sparse.csr_array((6, 3)), np.arange(6) < 2).tolist() == [0.5, 0.5, 0.5]
+
+
+def test_sixteen_thousand_sparse_latents_take_moments():
+    matrix = sparse.random(400, 16_384, density=0.05, format="csr", random_state=1)
+    labels = np.arange(400) % 2 == 0
+
+    started = time.perf_counter()
+    values = auroc_matrix(matrix, labels)
+
+    assert time.perf_counter() - started < 5.0
+    column = matrix[:, [7]].toarray().ravel()
+    assert values[7] == auroc(column[labels], column[~labels])
+
+
+@pytest.mark.parametrize(
+    ("stored", "message"), [(-1.0, "negative"), (np.nan, "not finite"), (np.inf, "not finite")]
+)
+def test_bad_stored_values_are_refused(stored, message):
+    with pytest.raises(StatisticsError, match=message):
+        auroc_matrix(sparse.csr_array([[stored], [1.0]]), [True, False])
+
+
+@pytest.mark.parametrize("labels", [[True, True], [True], [1, 2]])
+@pytest.mark.parametrize("form", [np.array, sparse.csr_array])
+def test_bad_labels_are_refused(form, labels):
+    with pytest.raises(StatisticsError, match="^is_positive: "):
+        auroc_matrix(form([[1.0], [2.0]]), labels)
+
+
+# -- bounds that need no resampling
+
+
+@given(st.floats(0.0, 1.0), st.integers(1, 300), st.integers(1, 300))
+def test_bounds_hold_the_value_and_have_width(value, n_pos, n_neg):
+    bounds = auroc_bounds(value, n_pos, n_neg)
+
+    assert 0.0 <= bounds.low <= value <= bounds.high <= 1.0
+    assert bounds.low < bounds.high
+
+
+def test_bounds_after_complete_separation_are_exact():
+    bounds = auroc_bounds(1.0, 50, 1_000)
+
+    assert (bounds.low, bounds.high) == (pytest.approx(0.025 ** (1 / 50)), 1.0)
+    assert auroc_bounds(0.0, 50, 1_000).high == pytest.approx(1.0 - 0.025 ** (1 / 50))
+
+
+def test_bounds_at_whole_successes_are_those_of_clopper_and_pearson():
+    bounds = auroc_bounds(0.7, 40, 60)
+
+    expected = stats.binomtest(28, 40).proportion_ci(method="exact")
+    assert (bounds.low, bounds.high) == pytest.approx((expected.low, expected.high), rel=1e-9)
+
+
+def test_a_better_value_never_has_a_lower_bound():
+    lows = [auroc_bounds(value, 30, 30).low for value in np.linspace(0.9, 1.0, 200)]
+
+    assert np.all(np.diff(lows) > 0)
+
+
+@pytest.mark.parametrize("misses", [0.01, 0.05, 0.1])
+def test_bounds_cover_where_separation_is_a_matter_of_luck(misses):
+    """The hardest case: a share of positives lies below every negative, the others above."""
+    random, groups = np.random.RandomState(1), 20
+    wrong = random.binomial(groups, misses, size=4_000)
+
+    covered = [auroc_bounds(1.0 - w / groups, groups, groups).low <= 1.0 - misses for w in wrong]
+
+    assert np.mean(covered) >= 0.97
+
+
+@pytest.mark.parametrize(
+    ("value", "n_pos", "n_neg"), [(1.1, 5, 5), (-0.1, 5, 5), (np.nan, 5, 5), (0.5, 0, 5)]
+)
+def test_impossible_bounds_are_refused(value, n_pos, n_neg):
+    with pytest.raises(StatisticsError):
+        auroc_bounds(value, n_pos, n_neg)
+
+
+# -- intervals from resampled groups
+
+
+def by_hand(positive, negative, pos_groups, neg_groups, drawn):
+    """The AUROC of one draw, with items repeated as often as their group was taken."""
+    take = dict(zip(*np.unique(drawn, return_counts=True), strict=True))
+    above = np.repeat(positive, [take.get(g, 0) for g in pos_groups])
+    below = np.repeat(negative, [take.get(g, 0) for g in neg_groups])
+    return auroc(above, below)
+
+
+def test_the_interval_is_that_of_items_repeated_by_hand():
+    """With ties, and with groups of different sizes in no order."""
+    random = np.random.RandomState(5)
+    positive, negative = random.normal(0.7, size=24).round(), random.normal(size=36).round()
+    pos_groups = np.append(np.arange(12), random.randint(0, 12, size=12))
+    neg_groups = np.append(random.randint(0, 12, size=24), np.arange(12))
+
+    estimate = bootstrap_auroc(positive, negative, pos_groups, neg_groups, seed=11, draws=300)
+
+    taken = np.random.RandomState(11).randint(0, 12, size=(300, 12), dtype=np.int64)
+    values = [by_hand(positive, negative, pos_groups, neg_groups, drawn) for drawn in taken]
+    expected = np.quantile(values, [0.025, 0.975])
+    assert (estimate.low, estimate.high) == pytest.approx(tuple(expected), abs=1e-14)
+    assert (estimate.n, estimate.method) == (12, PERCENTILE)
+
+
+def test_the_same_seed_gives_the_same_interval_for_any_order_of_items(pairs):
+    positive, negative, groups = pairs
+    order = np.random.RandomState(0).permutation(40)
+
+    straight = bootstrap_auroc(positive, negative, groups, groups, seed=1)
+    shuffled = bootstrap_auroc(positive[order], negative, groups[order], groups, seed=1)
+
+    assert straight == shuffled
+    assert straight != bootstrap_auroc(positive, negative, groups, groups, seed=2)
+
+
+def test_a_lower_level_gives_a_narrower_interval(pairs):
+    positive, negative, groups = pairs
+
+    wide = bootstrap_auroc(positive, negative, groups, groups, seed=1, level=0.95)
+    narrow = bootstrap_auroc(positive, negative, groups, groups, seed=1, level=0.80)
+
+    assert wide.low < narrow.low < narrow.value < narrow.high < wide.high
+    assert narrow.level == 0.80
+
+
+def test_drawing_pairs_together_uses_what_they_share(pairs):
+    positive, negative, groups = pairs
+
+    together = bootstrap_auroc(positive, negative, groups, groups, seed=1)
+    apart = bootstrap_auroc(positive, negative, groups, groups + 100, seed=1)
+
+    assert together.value == apart.value
+    assert together.high - together.low < 0.9 * (apart.high - apart.low)
+
+
+def test_a_copied_item_adds_no_certainty(pairs):
+    positive, negative, groups = pairs
+
+    once = bootstrap_auroc(positive, negative, groups, groups, seed=1)
+    thrice = bootstrap_auroc(*(np.tile(v, 3) for v in (positive, negative, groups, groups)), seed=1)
+
+    assert (thrice.low, thrice.high) == pytest.approx((once.low, once.high), abs=1e-12)
+    assert thrice.n == 40
+
+
+@pytest.mark.parametrize(("gap", "end"), [(100.0, 1.0), (-100.0, 0.0)])
+def test_complete_separation_still_has_a_width(pairs, gap, end):
+    positive, negative, groups = pairs
+
+    estimate = bootstrap_auroc(positive + gap, negative, groups, groups, seed=1)
+
+    bounds = auroc_bounds(end, 40, 40)
+    assert (estimate.value, estimate.low, estimate.high) == (end, bounds.low, bounds.high)
+    assert estimate.method == WIDENED
+
+
+def test_one_group_is_no_evidence():
+    estimate = bootstrap_auroc([1.0, 2.0], [0.0], [1, 1], [1], seed=1)
+
+    assert (estimate.value, estimate.n, estimate.method) == (1.0, 1, WIDENED)
+    assert estimate.low == pytest.approx(0.025)
+
+
+def test_scores_that_are_all_equal_do_not_pin_the_value():
+    groups = np.arange(30)
+
+    estimate = bootstrap_auroc(np.zeros(30), np.zeros(30), groups, groups, seed=1)
+
+    assert estimate.value == 0.5
+    assert estimate.low < 0.4 < 0.6 < estimate.high
+
+
+def test_two_thousand_draws_of_two_hundred_groups_take_moments():
+    random, groups = np.random.RandomState(0), np.arange(200)
+    positive, negative = paired_normals(random, 200, 1.0)
+
+    started = time.perf_counter()
+    bootstrap_auroc(positive, negative, groups, groups, seed=1)
+
+    assert time.perf_counter() - started < 1.0
+
+
+def coverage(sample, truth, groups, runs):
+    random, labels, hits = np.random.RandomState(8), np.arange(groups), 0
+    for seed in range(runs):
+        estimate = bootstrap_auroc(*sample(random), labels, labels, seed=seed, draws=400)
+        hits += estimate.low <= truth <= estimate.high
+    return hits / runs
+
+
+@pytest.mark.parametrize(("groups", "shift"), [(20, 0.5), (50, 0.0), (50, 1.2)])
+def test_intervals_cover_as_often_as_they_say(groups, shift):
+    truth = stats.norm.cdf(shift / np.sqrt(2))
+
+    share = coverage(lambda random: paired_normals(random, groups, shift), truth, groups, 400)
+
+    assert 0.92 <= share <= 0.98  # the simulation's own error is 0.011
+
+
+@pytest.mark.parametrize("shift", [3.0, 4.0])
+def test_intervals_near_the_end_of_the_scale_cover_at_least(shift):
+    truth = stats.norm.cdf(shift / np.sqrt(2))
+
+    assert coverage(lambda random: paired_normals(random, 20, shift), truth, 20, 300) >= 0.94
+
+
+def test_latents_that_rarely_miss_are_covered_at_least():
+    """Active above all negatives with probability 0.97, otherwise tied with them at zero."""
+
+    def sample(random):
+        fires = random.uniform(size=30) < 0.97
+        return fires * random.uniform(1, 2, size=30), np.zeros(30)
+
+    assert coverage(sample, 0.97 + 0.03 / 2, 30, 300) >= 0.94
+
+
+@pytest.mark.parametrize("groups", [[1], [1, 2, 3], [[1, 2]]])
+def test_each_score_needs_a_group(groups):
+    with pytest.raises(StatisticsError, match="^positive: .* one group for each score"):
+        bootstrap_auroc([1.0, 2.0], [1.0], groups, [1], seed=1)
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0, 95])
+def test_an_impossible_level_is_refused(level):
+    with pytest.raises(StatisticsError, match="^level: "):
+        bootstrap_auroc([1.0], [1.0], [1], [1], seed=1, level=level)
+
+
+# -- two scorers on the same items
+
+
+def test_a_dead_scorer_is_beaten_but_its_own_value_stays_open(pairs):
+    positive, negative, groups = pairs
+    flat = np.zeros(40)
+
+    alone = bootstrap_auroc(positive, negative, groups, groups, seed=4)
+    difference = paired_auroc_difference(positive, negative, flat, flat, groups, groups, seed=4)
+
+    # A scorer that never varies is at 0.5 in every draw; its width comes from the bounds alone.
+    assert difference.value == alone.value - 0.5
+    assert difference.method == WIDENED
+    assert difference.p_greater == 1 / 2001
+
+
+def test_the_p_value_counts_the_draws_that_are_not_better():
+    random, groups = np.random.RandomState(2), np.arange(16)
+    a, b = paired_normals(random, 16, 0.9), paired_normals(random, 16, 0.5)
+
+    difference = paired_auroc_difference(*a, *b, groups, groups, seed=9, draws=199)
+
+    taken = np.random.RandomState(9).randint(0, 16, size=(199, 16), dtype=np.int64)
+    gaps = [by_hand(*a, groups, groups, t) - by_hand(*b, groups, groups, t) for t in taken]
+    not_better = np.sum(np.array(gaps) <= 0.0)
+    assert 0 < not_better < 100
+    assert difference.p_greater == (1 + not_better) / 200
+    expected = np.quantile(gaps, [0.025, 0.975])
+    assert (difference.low, difference.high) == pytest.approx(tuple(expected), abs=1e-14)
+    assert difference.method == PERCENTILE
+
+
+def test_swapping_the_scorers_mirrors_the_interval(pairs):
+    positive, negative, groups = pairs
+    other = np.random.RandomState(6).normal(size=(2, 40))
+
+    forth = paired_auroc_difference(positive, negative, *other, groups, groups, seed=4)
+    back = paired_auroc_difference(*other, positive, negative, groups, groups, seed=4)
+
+    assert (forth.value, forth.low, forth.high) == pytest.approx(
+        (-back.value, -back.high, -back.low)
+    )
+    assert forth.p_greater < 0.01 < 0.99 < back.p_greater
+
+
+def test_a_scorer_is_not_better_than_itself(pairs):
+    positive, negative, groups = pairs
+
+    same = paired_auroc_difference(positive, negative, positive, negative, groups, groups, seed=4)
+
+    assert (same.value, same.low, same.high, same.p_greater) == (0.0, 0.0, 0.0, 1.0)
+
+
+def test_sharing_items_cancels_what_they_share():
+    random, groups = np.random.RandomState(4), np.arange(60)
+    a = paired_normals(random, 60, 1.0)
+    b = (a[0] + 0.1 * random.normal(size=60), a[1] + 0.1 * random.normal(size=60))
+
+    difference = paired_auroc_difference(*a, *b, groups, groups, seed=4)
+
+    alone = bootstrap_auroc(*a, groups, groups, seed=4)
+    assert difference.high - difference.low < 0.3 * (alone.high - alone.low)
+
+
+def test_the_p_value_is_never_zero_nor_below_what_the_groups_can_show():
+    few, many = np.arange(5), np.arange(60)
+
+    by_few = paired_auroc_difference(
+        np.ones(5), np.zeros(5), np.zeros(5), np.zeros(5), few, few, seed=1
+    )
+    by_many = paired_auroc_difference(
+        np.ones(60), np.zeros(60), np.zeros(60), np.zeros(60), many, many, seed=1
+    )
+
+    assert by_few.p_greater == 0.5**5
+    assert by_many.p_greater == 1 / 2001
+
+
+def test_a_perfect_scorer_leaves_the_difference_a_width():
+    groups = np.arange(30)
+
+    difference = paired_auroc_difference(
+        np.ones(30), np.zeros(30), np.zeros(30), np.zeros(30), groups, groups, seed=1
+    )
+
+    perfect, dead = auroc_bounds(1.0, 30, 30), auroc_bounds(0.5, 30, 30)
+    assert (difference.value, difference.method) == (0.5, WIDENED)
+    assert difference.low == pytest.approx(0.5 - np.hypot(1.0 - perfect.low, dead.high - 0.5))
+    assert difference.high == pytest.approx(0.5 + 0.5 - dead.low)
+
+
+@pytest.mark.parametrize("shift", [0.0, 1.0])
+def test_equal_scorers_are_rarely_called_better(shift):
+    random, groups, p_values = np.random.RandomState(12), np.arange(40), []
+    for seed in range(400):
+        a, b = paired_normals(random, 40, shift), paired_normals(random, 40, shift)
+        found = paired_auroc_difference(*a, *b, groups, groups, seed=seed, draws=399)
+        p_values.append(found.p_greater)
+
+    assert np.mean(np.array(p_values) <= 0.05) <= 0.08  # the simulation's own error is 0.011
+    assert 0.40 <= np.mean(np.array(p_values) <= 0.5) <= 0.60
+
+
+def test_the_scorers_must_have_the_same_items():
+    with pytest.raises(StatisticsError, match="^pos_b: "):
+        paired_auroc_difference([1.0], [1.0], [1.0, 2.0], [1.0], [1], [1], seed=1)
