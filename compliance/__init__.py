@@ -12,7 +12,6 @@ _VERBS = (
     "assess",
     "audit",
     "demo",
-    "diff",
     "gaps",
     "init",
     "lock",
@@ -20,7 +19,6 @@ _VERBS = (
     "pack",
     "plan",
     "report",
-    "sign",
     "verify",
 )
 """Functions of ``compliance.workflow`` that are the public surface."""

@@ -98,9 +98,7 @@ def recompute(evidence: Evidence, files: Mapping[str, bytes]) -> Iterator[Number
     yield from differences("findings.count", len(evidence.findings), len(findings))
 
 
-def frozen_differences(
-    evidence: Evidence, frozen: Mapping[str, Any]
-) -> Iterator[NumberMismatch]:
+def frozen_differences(evidence: Evidence, frozen: Mapping[str, Any]) -> Iterator[NumberMismatch]:
     """Yield where the evidence's plan, lock or environment is not what the trail recorded.
 
     Args:
@@ -140,10 +138,11 @@ def item_differences(
         groups = part.drop_duplicates("group").set_index("group")["split"]
         ranked = [groups[g] for g in rank(groups.index, digests.get(suite, ""))]
         expected = sorted(ranked, key=("discover", "calibrate", "confirm").index)
+        misplaced = sum(a != b for a, b in zip(ranked, expected, strict=True))
+        straddling = int((part.groupby("group")["split"].nunique() > 1).sum())
         where = f"splits.{suite}.{concept or 'benign'}"
-        yield from differences(where, list(map(str, ranked)), list(map(str, expected)))
-        moved = part.groupby("group")["split"].nunique()
-        yield from differences(f"{where}.straddling", int((moved > 1).sum()), 0)
+        yield from differences(f"{where}.misplaced", misplaced, 0)
+        yield from differences(f"{where}.straddling", straddling, 0)
 
 
 def differences(where: str, stored: Any, computed: Any) -> Iterator[NumberMismatch]:

@@ -129,9 +129,7 @@ def _rules(claims: Claims) -> tuple[Rule, ...]:
         Rule(condition="beats-random-latents", kind="primary"),
         Rule(condition="beats-random-sae", kind="primary", limit=0.0),
         Rule(condition="sensitivity", kind="primary", limit=claims.min_sensitivity),
-        Rule(
-            condition="false-positive-rate", kind="primary", limit=claims.max_false_positive_rate
-        ),
+        Rule(condition="false-positive-rate", kind="primary", limit=claims.max_false_positive_rate),
         Rule(
             condition="hard-false-positive-rate",
             kind="primary",
@@ -191,9 +189,7 @@ def _count(items: Iterable[Item], probe: PlannedProbe, language: str) -> Counter
     )
 
 
-def _refuse_half(
-    concept: str, language: str, confirm: Counter[Label], fit: Counter[Label]
-) -> None:
+def _refuse_half(concept: str, language: str, confirm: Counter[Label], fit: Counter[Label]) -> None:
     for label in (Label.POSITIVE, Label.HARD_NEGATIVE):
         if not confirm[label] or not fit[label]:
             raise PlanError(

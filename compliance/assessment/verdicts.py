@@ -72,9 +72,7 @@ def _draft(plan: Plan, cell: Cell, results: Results, data: CellData) -> _Draft:
     conditions = tuple(_condition(plan, rule, cell, results, data) for rule in plan.rules)
     core = [_p(c) for c in conditions if c.kind == "primary"]
     secondary = [
-        _p(c)
-        for c in conditions
-        if c.kind == "secondary" and c.status is not Status.NOT_APPLICABLE
+        _p(c) for c in conditions if c.kind == "secondary" and c.status is not Status.NOT_APPLICABLE
     ]
     return _Draft(
         cell=cell,
@@ -92,16 +90,16 @@ def _p(condition: Condition) -> float:
     return 1.0 if condition.p is None else condition.p
 
 
-def _condition(
-    plan: Plan, rule: Rule, cell: Cell, results: Results, data: CellData
-) -> Condition:
+def _condition(plan: Plan, rule: Rule, cell: Cell, results: Results, data: CellData) -> Condition:
     if rule.kind == "gate":
         return _gate(plan, rule, cell, results, data)
     if rule.kind == "secondary" and cell.language == plan.claims.reference_language:
         return _bare(rule, Status.NOT_APPLICABLE)
-    result = results.get(f"{cell.key}/{MEASURED_BY[rule.condition]}") if (
-        rule.condition in MEASURED_BY and data.measured
-    ) else None
+    result = (
+        results.get(f"{cell.key}/{MEASURED_BY[rule.condition]}")
+        if (rule.condition in MEASURED_BY and data.measured)
+        else None
+    )
     if result is None or result.value is None:
         return _bare(rule, Status.NOT_MEASURED)
     return Condition(
@@ -111,9 +109,7 @@ def _condition(
 
 
 def _bare(rule: Rule, status: Status) -> Condition:
-    return Condition(
-        condition=rule.condition, kind=rule.kind, status=status, limit=rule.limit
-    )
+    return Condition(condition=rule.condition, kind=rule.kind, status=status, limit=rule.limit)
 
 
 def _status(plan: Plan, rule: Rule, result: Result) -> Status:

@@ -26,9 +26,7 @@ from compliance.cli.console import Console, print_json
 )
 @click.option("--json", "json_output", is_flag=True, help="Print the verification as JSON.")
 @click.pass_context
-def verify(
-    ctx: click.Context, pack: Path, level: str, key: Path | None, json_output: bool
-) -> None:
+def verify(ctx: click.Context, pack: Path, level: str, key: Path | None, json_output: bool) -> None:
     """Check that PACK (a folder or a ZIP) is complete, unchanged and recomputable."""
     verification = workflow.verify(pack, level=level, key=key, progress=Console())
     if json_output:

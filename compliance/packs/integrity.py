@@ -41,6 +41,19 @@ _INFO_LABELS = frozenset(
     {"Bag-Software-Agent", "Bagging-Date", "External-Identifier", "Payload-Oxum", "Root-Digest"}
 )
 _PARENT_LABEL = "Parent-Root-Digest"
+_PASSED = {
+    "files": "there are plain files only, with plain names",
+    "manifest": "every file below data/ is as the manifest lists it",
+    "bag": "bagit.txt and bag-info.txt fit the files",
+    "evidence": "evidence.json is canonical and names each observation file",
+    "items": "every item is canonical, with its salt or its digest",
+    "trail": "the trail's chain is whole; plan and lock are in it",
+    "checkpoint": "the checkpoint signs the head of this trail",
+    "root": "the root digest follows from the files",
+    "statement": "the statement is about these files",
+    "signature": "statement and manifest are signed",
+    "tag-manifest": "tagmanifest-sha256.txt lists every file outside data/",
+}
 _BAGIT_DIGEST = hashlib.sha256(layout.BAGIT_TEXT).hexdigest()
 
 
@@ -135,29 +148,29 @@ def _checks(pack: _Contents, issuer: Ed25519PublicKey | None) -> Iterator[Check]
     """All checks, in an order in which a reader understands them."""
     key = issuer or pack.key
     checks = [
-        *_part("files", f"{len(pack.folder.digests)} plain files", pack, pack.folder.problems),
-        *_part("manifest", "every file is as the manifest lists it", pack, _manifest(pack)),
-        *_part("bag", "bagit.txt and bag-info.txt fit the files", pack, _bag(pack)),
-        *_part("evidence", "evidence.json is canonical", pack, _evidence(pack)),
-        *_part("items", "every item is canonical, with its salt or digest", pack, ()),
-        *_part("trail", "the chain is whole, plan and lock are in it", pack, _trail(pack)),
-        *_part("checkpoint", "the trail's head is signed", pack, _checkpoint(pack, key)),
-        *_part("root", "the root digest follows from the files", pack, _roots(pack)),
-        *_part("statement", "the statement is about these files", pack, _statement(pack)),
-        *_part("signature", "statement and manifest are signed", pack, _signature(pack, key)),
-        *_approvals(pack),
+        *_part("files", pack, pack.folder.problems),
+        *_part("manifest", pack, _manifest(pack)),
+        *_part("bag", pack, _bag(pack)),
+        *_part("evidence", pack, _evidence(pack)),
+        *_part("items", pack, ()),
+        *_part("trail", pack, _trail(pack)),
+        *_part("checkpoint", pack, _checkpoint(pack, key)),
+        *_part("root", pack, _roots(pack)),
+        *_part("statement", pack, _statement(pack)),
+        *_part("signature", pack, _signature(pack, key)),
         _issuer(pack, issuer),
+        *_approvals(pack),
         *_never_checked(pack),
     ]
     yield from checks
     named = {check.path for check in checks if check.status is Outcome.FAILED}
-    yield from _part("tag-manifest", "lists all other files", pack, _tag_manifest(pack, named))
+    yield from _part("tag-manifest", pack, _tag_manifest(pack, named))
 
 
-def _part(name: str, passed: str, pack: _Contents, found: Iterable[Check]) -> list[Check]:
+def _part(name: str, pack: _Contents, found: Iterable[Check]) -> list[Check]:
     """The failures of one check, or that it passed."""
     problems = [*pack.problems.get(name, []), *found]
-    return problems or [Check(name=name, status=Outcome.PASSED, message=passed)]
+    return problems or [Check(name=name, status=Outcome.PASSED, message=_PASSED[name])]
 
 
 def _not_checked(name: str, message: str, path: str | None = None) -> Check:
@@ -428,7 +441,9 @@ def _issuer(pack: _Contents, issuer: Ed25519PublicKey | None) -> Check:
     if signed_by != key_id(issuer):
         message = f"signed with key {signed_by}, the given key is {key_id(issuer)}"
         return failed("issuer", layout.STATEMENT, message)
-    return Check(name="issuer", status=Outcome.PASSED, message=f"the given key, {signed_by}")
+    return Check(
+        name="issuer", status=Outcome.PASSED, message=f"the issuer holds the given key, {signed_by}"
+    )
 
 
 def _never_checked(pack: _Contents) -> Iterator[Check]:

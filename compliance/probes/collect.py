@@ -57,9 +57,7 @@ def score_table(shards: Sequence[Shard], plan: Plan) -> pd.DataFrame:
     return pd.DataFrame(sorted(rows), columns=list(SCORE_COLUMNS))
 
 
-def search_table(
-    shards: Sequence[Shard], plan: Plan, items: Mapping[str, Placed]
-) -> pd.DataFrame:
+def search_table(shards: Sequence[Shard], plan: Plan, items: Mapping[str, Placed]) -> pd.DataFrame:
     """Latents that fired on the discover split in the reference language, SEARCH_COLUMNS."""
     table = _latent_table(shards, plan)
     searched = [items[name].split == "discover" for name in table["item"]]

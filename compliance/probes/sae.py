@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from hashlib import sha256
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -211,8 +212,9 @@ class Sae:
     def _norm_factor(self, x: Tensor) -> Tensor:
         norm = x.norm(dim=-1, keepdim=True)
         if not bool((norm > 0).all()):
+            row = int((norm <= 0).flatten().int().argmax())
             raise ProbeError(
-                f"{self.facts.name}: the activation in row {int((norm <= 0).flatten().argmax())} "
+                f"{self.facts.name}: the activation in row {row} "
                 f"at {self.facts.hook_name} is the zero vector, which has no norm to rescale",
                 hint="leave the token out: SAELens gives NaN for every latent there",
             )
@@ -394,9 +396,9 @@ def _scaled(
         )
     if scale is None:
         return config, tensors
-    folded = {"W_dec": tensors["W_dec"] / scale, "b_dec": tensors["b_dec"] / scale}
-    if "W_enc" in tensors:
-        folded["W_enc"] = tensors["W_enc"] * scale
+    folded = {"b_dec": tensors["b_dec"] / scale}
+    if "W_enc" in tensors:  # a matching pursuit has one dictionary, and its latents take the scale
+        folded |= {"W_enc": tensors["W_enc"] * scale, "W_dec": tensors["W_dec"] / scale}
     return _without_scale(config, scale), tensors | folded
 
 
@@ -455,7 +457,7 @@ def _download(name: str, ref: SaeRef) -> tuple[dict[str, Any], dict[str, Tensor]
             warnings.filterwarnings("ignore", message=r"\nThis SAE has non-empty model_from")
             warnings.filterwarnings("ignore", message="norm_scaling_factor not found")
             sae = SAE.from_pretrained(ref.release, ref.id, device="cpu", dtype="float32")
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, UnpicklingError) as error:
         raise SaeError(
             f"{name}: SAELens could not load it: {error}",
             hint="without a network, download it once or give the folder as saes[].path",

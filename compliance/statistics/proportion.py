@@ -190,8 +190,7 @@ def tango_p_noninferior(b: int, c: int, n: int, margin: float) -> float:
         StatisticsError: If the counts or the margin are impossible.
 
     Source:
-        Tango, T. (1998), Statistics in Medicine 17, 891-908, equation of the test for
-        non-inferiority.
+        Tango, T. (1998), Statistics in Medicine 17, 891-908.
     """
     b, c, n = _pairs(b, c, n)
     return float(ndtr(-_tango_score(b, c, n, -inside_unit("margin", margin))))

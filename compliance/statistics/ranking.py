@@ -298,7 +298,8 @@ def _auroc_sorted(
     doubled = zero_pos * zero_neg
     if values.size:
         new_column = np.diff(columns, prepend=-1) != 0
-        starts = np.flatnonzero(new_column | (np.diff(values, prepend=values[0]) != 0))
+        new_value = np.append(True, values[1:] != values[:-1])
+        starts = np.flatnonzero(new_column | new_value)
         run_pos = np.add.reduceat(is_pos.astype(np.int64), starts)
         run_neg = np.add.reduceat((~is_pos).astype(np.int64), starts)
         run_column = columns[starts]

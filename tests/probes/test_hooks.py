@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 import torch
-from tests.probes.tiny import FAMILIES, HEADS, LAYERS, VISION_FAMILIES, tiny_batch, tiny_model
 from transformers import PreTrainedModel
 
 from compliance.errors import ProbeError, SaeError
 from compliance.probes.hooks import block_count, capture, hook_names, resolve
+from tests.probes.tiny import FAMILIES, HEADS, LAYERS, VISION_FAMILIES, tiny_batch, tiny_model
 
 PLACES = (
     "hook_resid_pre",
@@ -85,7 +85,7 @@ def lens_settings(family: str, model: PreTrainedModel) -> dict[str, Any]:
     return gated | local | base
 
 
-def lens_model(family: str, model: PreTrainedModel) -> Any:
+def lens_model(family: str, model: PreTrainedModel, *, center_writing_weights: bool = False) -> Any:
     from transformer_lens import HookedTransformer, HookedTransformerConfig
     from transformer_lens.pretrained import weight_conversions as convert
 
@@ -105,7 +105,7 @@ def lens_model(family: str, model: PreTrainedModel) -> Any:
     lens.load_and_process_state_dict(
         state,
         fold_ln=False,
-        center_writing_weights=False,
+        center_writing_weights=center_writing_weights,
         center_unembed=False,
         fold_value_biases=False,
     )

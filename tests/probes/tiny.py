@@ -170,6 +170,70 @@ def save_tiny_subject(path: Path, family: str = "llama", seed: int = 0) -> Path:
     return path
 
 
+def save_tiny_gguf(path: Path, seed: int = 0) -> Path:
+    """A Llama in 8-bit blocks with its tokenizer, as llama.cpp would write it."""
+    import gguf
+
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_context_length(512)
+    writer.add_embedding_length(WIDTH)
+    writer.add_block_count(LAYERS)
+    writer.add_feed_forward_length(64)
+    writer.add_head_count(HEADS)
+    writer.add_head_count_kv(2)
+    writer.add_layer_norm_rms_eps(1e-6)
+    writer.add_rope_dimension_count(8)
+    writer.add_vocab_size(VOCABULARY)
+    tokens = [*SPECIAL, *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    writer.add_token_list(tokens)
+    writer.add_token_types([3] * len(SPECIAL) + [1] * 256)
+    writer.add_token_merges(["a b"])
+    writer.add_pad_token_id(0)
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    writer.add_chat_template(tiny_tokenizer().chat_template)
+    for name, tensor in _gguf_tensors(seed).items():
+        if tensor.ndim == 1:
+            writer.add_tensor(name, tensor.numpy())
+        else:
+            blocks = gguf.quants.quantize(tensor.numpy(), gguf.GGMLQuantizationType.Q8_0)
+            writer.add_tensor(name, blocks, raw_dtype=gguf.GGMLQuantizationType.Q8_0)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def _gguf_tensors(seed: int) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=generator) * 0.2
+
+    tensors = {
+        "token_embd.weight": draw(VOCABULARY, WIDTH),
+        "output_norm.weight": draw(WIDTH) + 1,
+        "output.weight": draw(VOCABULARY, WIDTH),
+    }
+    for block in range(LAYERS):
+        prefix = f"blk.{block}"
+        tensors |= {
+            f"{prefix}.attn_norm.weight": draw(WIDTH) + 1,
+            f"{prefix}.ffn_norm.weight": draw(WIDTH) + 1,
+            f"{prefix}.attn_q.weight": draw(WIDTH, WIDTH),
+            f"{prefix}.attn_k.weight": draw(WIDTH // 2, WIDTH),
+            f"{prefix}.attn_v.weight": draw(WIDTH // 2, WIDTH),
+            f"{prefix}.attn_output.weight": draw(WIDTH, WIDTH),
+            f"{prefix}.ffn_gate.weight": draw(64, WIDTH),
+            f"{prefix}.ffn_up.weight": draw(64, WIDTH),
+            f"{prefix}.ffn_down.weight": draw(WIDTH, 64),
+        }
+    return tensors
+
+
 def tiny_sae_tensors(
     architecture: str, d_in: int, d_sae: int, *, d_out: int | None = None, seed: int = 0
 ) -> dict[str, torch.Tensor]:

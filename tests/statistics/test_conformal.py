@@ -20,6 +20,7 @@ alphas = st.fractions(Fraction(1, 200), Fraction(1, 2), max_denominator=200)
         (200, 0.01, 199),
         (9, 0.1, 9),
         (19, 0.05, 19),
+        (9, 0.3, 7),  # the float is a little less than 3/10, and would give 8
     ],
 )
 def test_the_rank_is_exact(n, alpha, rank):

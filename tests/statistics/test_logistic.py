@@ -68,6 +68,19 @@ def test_separable_classes_have_a_finite_fit():
     )
 
 
+def test_heavy_tails_do_not_throw_the_steps_off():
+    """Cauchy vectors on which undamped Newton steps never arrive."""
+    random = np.random.RandomState(11)
+    x = random.standard_t(1, size=(30, 3))
+    y = random.uniform(size=30) < expit(3.0 * np.clip(x[:, 0], -3.0, 3.0))
+
+    fit = fit_logistic(x, y, 1e-4)
+
+    weights, bias = gradient(x, y, 1e-4, fit)
+    assert np.abs(weights).max() <= 1e-12 * np.abs(x).max()
+    assert abs(bias) <= 1e-12
+
+
 def test_the_bias_is_not_penalised():
     x, y = sample(60, 30)
 

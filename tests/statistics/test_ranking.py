@@ -121,6 +121,17 @@ def test_stored_zeros_tie_with_the_others():
     assert auroc_matrix(stored, [True, False, True, False]).tolist() == [0.625]
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64, np.bool_])
+def test_stored_values_may_have_any_type(dtype):
+    stored = sparse.csr_array(np.array([[1], [0], [1]], dtype=dtype))
+
+    assert auroc_matrix(stored, [True, False, False]).tolist() == [0.75]
+
+
+def test_huge_scores_do_not_overflow():
+    assert auroc_matrix([[1e308], [-1e308]], [True, False]).tolist() == [1.0]
+
+
 def test_the_matrix_given_is_left_as_it_was():
     stored = sparse.csc_array(([0.0, 1.0], ([0, 1], [0, 0])), shape=(3, 1))
 
