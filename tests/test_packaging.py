@@ -1,5 +1,6 @@
 """The wheel is built once and looked into; data resolve in each way of installing the package."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -192,6 +193,34 @@ def test_every_requirement_is_pinned():
     missing = {project_name(requirement) for requirement in wanted} - pinned
 
     assert missing == set()
+
+
+def test_every_import_of_the_package_is_declared():
+    project = PYPROJECT["project"]
+    extras = {name: set(wanted) for name, wanted in project["optional-dependencies"].items()}
+    del extras["test"]
+    declared = set(map(project_name, set(project["dependencies"]).union(*extras.values())))
+    distributions = metadata.packages_distributions()
+
+    undeclared = {
+        f"{path.relative_to(ROOT)}: {module}"
+        for path in sorted((ROOT / "compliance").rglob("*.py"))
+        for module in imported_modules(path) - sys.stdlib_module_names - {"compliance"}
+        if not declared & {project_name(name) for name in distributions.get(module, [])}
+    }
+
+    assert undeclared == set()
+
+
+def imported_modules(path):
+    """Top-level names of all absolute imports, those inside functions too."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names.add(node.module)
+    return {name.split(".")[0] for name in names}
 
 
 def project_name(requirement):

@@ -54,8 +54,8 @@ def write_suite(folder: Path, *, groups: int = 12, benign: int = 60) -> None:
 
 def write_items(folder: Path, items: list[dict]) -> None:
     """Write items as JSON Lines."""
-    lines = [json.dumps(item, ensure_ascii=False) for item in items]
-    (folder / "items.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    lines = [json.dumps(item, ensure_ascii=False) + "\n" for item in items]
+    (folder / "items.jsonl").write_text("".join(lines), encoding="utf-8")
 
 
 def datasheet() -> dict:

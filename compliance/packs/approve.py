@@ -40,7 +40,7 @@ def approve_pack(pack: Path, *, signer: Signer, signed_at: datetime) -> Path:
         raise PackError(f"{signer.role!r} is not a role", hint="such as 'reviewer' or 'release'")
     if (pack / path).exists():
         raise PackError(f"{path}: the role {signer.role!r} has signed already")
-    unfinished = (layout.TAG_MANIFEST, key_path)  # what an approval that was killed leaves
+    unfinished = (layout.TAG_MANIFEST, path, key_path)  # what an approval that was killed leaves
     for check in check_integrity(pack):
         if check.status is Outcome.FAILED and check.path not in unfinished:
             raise VerificationError(check.line, hint="see 'compliance verify'")

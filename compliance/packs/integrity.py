@@ -187,7 +187,7 @@ def _manifest(pack: _Contents) -> Iterator[Check]:
         if not path.startswith("data/"):
             yield failed(name, layout.MANIFEST, f"lists {path}, which is not below data/")
         elif path not in found:
-            yield failed(name, path, "missing; the manifest lists it")
+            yield failed(name, path, "missing, or no plain file; the manifest lists it")
         elif found[path] != listed[path]:
             yield _changed(name, path, listed[path], found[path])
     for path in sorted(found):
@@ -205,7 +205,7 @@ def _changed(name: str, path: str, expected: str, actual: str, by: str = "the ma
 
 def _bag(pack: _Contents) -> Iterator[Check]:
     name, found = "bag", pack.folder
-    for path in sorted({layout.BAGIT, *layout.REQUIRED_TAG_FILES} - set(found.digests)):
+    for path in sorted({layout.BAGIT, layout.MANIFEST_SIGNATURE} - set(found.digests)):
         yield failed(name, path, "missing")
     if found.digests.get(layout.BAGIT, _BAGIT_DIGEST) != _BAGIT_DIGEST:
         yield failed(name, layout.BAGIT, "not the text that every BagIt 1.0 bag has")
@@ -357,7 +357,7 @@ def _signature(pack: _Contents, key: Ed25519PublicKey | None) -> Iterator[Check]
         yield _not_checked("signature", "there is no key to check it with")
         return
     if pack.signed:
-        yield from _envelope("signature", layout.STATEMENT, pack.signed[0], key)
+        yield from _envelope("signature", layout.STATEMENT, layout.PUBLIC_KEY, pack.signed[0], key)
     if pack.key and key_id(pack.key) != key_id(key):
         message = f"key {key_id(pack.key)}, the given one is {key_id(key)}"
         yield failed("signature", layout.PUBLIC_KEY, message)
@@ -373,13 +373,22 @@ def _signature(pack: _Contents, key: Ed25519PublicKey | None) -> Iterator[Check]
             yield failed("signature", path, str(error).removeprefix(f"{path}: "))
 
 
-def _envelope(name: str, path: str, envelope: Envelope, key: Ed25519PublicKey) -> Iterator[Check]:
+def _envelope(
+    name: str, path: str, key_path: str, envelope: Envelope, key: Ed25519PublicKey
+) -> Iterator[Check]:
+    """Whether the key signed the envelope, and is the one that the envelope names.
+
+    Where neither holds, the key is as likely to have been changed as the envelope.
+    """
+    wrong = envelope.signatures[0].keyid != key_id(key)
+    if wrong:
+        yield failed(name, path, f"names key {envelope.signatures[0].keyid}, not {key_id(key)}")
     try:
         verify_envelope(envelope, key, path=path)
     except ComplianceError as error:
         yield failed(name, path, str(error).removeprefix(f"{path}: "))
-    if envelope.signatures[0].keyid != key_id(key):
-        yield failed(name, path, f"names key {envelope.signatures[0].keyid}, not {key_id(key)}")
+        if wrong:
+            yield failed(name, key_path, f"not the key that {path} names")
 
 
 def _approvals(pack: _Contents) -> Iterator[Check]:
@@ -391,9 +400,11 @@ def _approvals(pack: _Contents) -> Iterator[Check]:
 
 def _approval(pack: _Contents, role: str) -> Iterator[Check]:
     path, key_path = layout.approval_paths(role)
-    missing = [place for place in (path, key_path) if place not in pack.folder.digests]
+    missing = {path, key_path} - set(pack.folder.digests)
     if missing:
-        yield failed("approval", missing[0], "missing; its other half is there")
+        there = ({path, key_path} - missing).pop()
+        yield failed("approval", missing.pop(), f"missing; {there} belongs to it")
+        yield failed("approval", there, "says nothing alone")
         return
     try:
         key = _own_key(pack.folder.read(key_path), key_path)
@@ -407,7 +418,7 @@ def _approval(pack: _Contents, role: str) -> Iterator[Check]:
         return
     files = (*layout.SIGNED_TAG_FILES, layout.STATEMENT)
     problems = [
-        *_envelope("approval", path, envelope, key),
+        *_envelope("approval", path, key_path, envelope, key),
         *_subjects("approval", path, pack, statement, files),
     ]
     said = statement.predicate

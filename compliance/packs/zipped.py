@@ -93,7 +93,7 @@ def _existing_pack(folder: Path) -> Path:
 
 def _refuse_other_files(path: Path) -> None:
     try:
-        with open_regular(path.resolve()) as file:
+        with open_regular(Path(os.path.realpath(path))) as file:
             start = file.read(4)
         is_zip = start == _START or zipfile.is_zipfile(path)
     except OSError as error:
@@ -161,8 +161,10 @@ def _odd_numbers(entries: list[zipfile.ZipInfo], directory: int) -> Iterator[Che
     ordered = sorted(entries, key=lambda entry: entry.header_offset)
     ends = [*(entry.header_offset for entry in ordered[1:]), directory]
     for entry, end in zip(ordered, ends, strict=True):
-        if entry.header_offset + 30 + entry.compress_size > end:
-            yield failed("container", entry.filename, "overlaps the next entry of the ZIP")
+        if entry.header_offset < 0 or entry.header_offset + 30 + entry.compress_size > end:
+            yield failed(
+                "container", entry.filename, "not where the ZIP says, or overlaps the next entry"
+            )
 
 
 def _odd_names(entries: list[zipfile.ZipInfo], prefix: str) -> Iterator[Check]:

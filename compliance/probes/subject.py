@@ -245,9 +245,9 @@ def _load_model(
             **unpacked,
         )
         model = model.eval().requires_grad_(False).to(config.device)
-    except (OSError, ValueError, KeyError, RuntimeError, AssertionError, ImportError) as error:
+    except Exception as error:  # whatever a broken folder makes transformers raise
         raise SubjectError(
-            f"{source.name}: cannot be loaded: {error}", hint=_hint(error)
+            f"{source.name}: cannot be loaded: {type(error).__name__}: {error}", hint=_hint(error)
         ) from error
     _check_complete(source.name, info)
     _check_dense(source.name, model, dtype)
@@ -295,8 +295,10 @@ def _load_tokenizer(source: _Source, options: Mapping[str, Any]) -> PreTrainedTo
         return AutoTokenizer.from_pretrained(
             source.home, local_files_only=True, trust_remote_code=False, **options
         )
-    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
-        raise SubjectError(f"{source.name}: its tokenizer cannot be loaded: {error}") from error
+    except Exception as error:  # the tokenizers library raises nothing narrower
+        raise SubjectError(
+            f"{source.name}: its tokenizer cannot be loaded: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _facts(

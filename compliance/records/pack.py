@@ -18,7 +18,7 @@ MAX_DEPTH = 64
 """Levels of nesting in any JSON of a pack; ours need fewer than ten."""
 
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
-Version = Annotated[str, Field(pattern=r"^(0|[1-9]\d{0,5})\.(0|[1-9]\d{0,5})\.(0|[1-9]\d{0,5})$")]
+Version = Annotated[str, Field(pattern=r"^(0|[1-9][0-9]{0,5})(\.(0|[1-9][0-9]{0,5})){2}$")]
 """``MAJOR.MINOR.PATCH``: the subject changed, the measurements changed, only the words changed."""
 
 

@@ -209,7 +209,9 @@ class ProvisionSection(Record):
     container: bool
     law_text: Text | None
     summary: Text
-    source: Text
+    source: Text | None
+    """Where the wording was read. Absent: at the report's ``law_source``."""
+
     dates: Text
     amendments: Text | None
     where_appropriate: bool
@@ -442,6 +444,9 @@ class Report(Record):
     law_authorship: Text
     law_compiled: Text
     law_caution: Text
+    law_source: Text
+    """Where the wording of most points was read."""
+
     provisions: tuple[ProvisionSection, ...]
     concepts: tuple[ConceptChapter, ...]
     subject: tuple[SubjectBlock, ...]

@@ -9,7 +9,7 @@ from compliance.records.base import Record
 from compliance.records.pack import Digest
 from compliance.records.suite import Slug
 
-UtcTime = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
+UtcTime = Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$")]
 """Such as ``2026-11-22T15:42:43Z``."""
 
 

@@ -38,7 +38,12 @@ from compliance.reports.instrument import (
     suite_views,
     trace_rows,
 )
-from compliance.reports.law import missing_declarations, provision_anchor, provision_sections
+from compliance.reports.law import (
+    common_source,
+    missing_declarations,
+    provision_anchor,
+    provision_sections,
+)
 from compliance.reports.messages import load_messages
 from compliance.reports.numbers import write_percent
 
@@ -95,6 +100,7 @@ def build_report(
             consolidated=law.consolidated,
         ),
         law_caution=law.caution,
+        law_source=common_source(ctx),
         provisions=provision_sections(ctx, headings),
         concepts=concept_chapters(ctx, headings["concepts"].number),
         subject=subject_blocks(ctx),

@@ -114,7 +114,7 @@ def _chapter(ctx: Context, probe: PlannedProbe, number: str) -> ConceptChapter:
         probe=describe_features(ctx, locked_probe(ctx, probe.concept)),
         claim=claim,
         plot=sensitivity_plot(ctx, probe, cells),
-        columns=tuple(ctx.numbers.describe(name)[1] for name in OVERVIEW),
+        columns=tuple(ctx.words.columns[name] for name in OVERVIEW),
         languages=tuple(_language_row(ctx, cell) for cell in cells),
         cells=tuple(_cell(ctx, cell) for cell in cells),
     )
@@ -225,8 +225,7 @@ def _controls(ctx: Context, cell: Cell) -> ControlTable:
     for scorer in _scorers(sorted(found)):
         title = ctx.words.scorers.get(scorer, scorer)
         rows.append(ControlRow(title=title, numbers=_compared(ctx, cell, scorer, found)))
-    lead = ctx.words.ui["lead_over_control"]
-    columns = tuple(lead if n == "minus" else ctx.numbers.describe(n)[1] for n in COMPARED)
+    columns = tuple(ctx.words.columns[name] for name in COMPARED)
     return ControlTable(columns=columns, rows=tuple(rows))
 
 

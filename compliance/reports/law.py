@@ -1,6 +1,7 @@
 """The chapter on the law: what this pack holds on each point, and what it cannot show."""
 
 import fnmatch
+from collections import Counter
 from collections.abc import Mapping
 from datetime import date
 
@@ -31,6 +32,12 @@ def provision_sections(
         headings: Chapters of the report, by key, for the rules that point at them.
     """
     return tuple(_section(ctx, rule, headings) for rule in ctx.catalog.mapping.rules)
+
+
+def common_source(ctx: Context) -> str:
+    """Where most points of the mapping were read, so that it is printed once."""
+    sources = [ctx.catalog.provision(rule.provision).source for rule in ctx.catalog.mapping.rules]
+    return Counter(sources).most_common(1)[0][0]
 
 
 def missing_declarations(ctx: Context, keys: frozenset[str]) -> tuple[GapView, ...]:
@@ -68,7 +75,7 @@ def _section(ctx: Context, rule: MappingRule, headings: Mapping[str, Heading]) -
         container=rule.container,
         law_text=provision.official_text,
         summary=provision.summary,
-        source=provision.source,
+        source=None if provision.source == common_source(ctx) else provision.source,
         dates=_dates(ctx, provision),
         amendments=_amendments(ctx, provision),
         where_appropriate=rule.where_appropriate,

@@ -85,6 +85,7 @@ class Messages(Record):
     provision_statuses: dict[str, str]
     conditions: dict[str, ConditionWords]
     results: dict[str, ResultWords]
+    columns: dict[str, str]
     suffixes: dict[str, str]
     scorers: dict[str, str]
     controls: dict[str, str]

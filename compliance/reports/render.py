@@ -17,6 +17,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 from xml.etree import ElementTree
 
@@ -54,7 +55,7 @@ def render_html(report: Report) -> str:
             .get_template("report/report.html.j2")
             .render(
                 report=report,
-                w=words.ui,
+                w=_namespace(words.ui),
                 css=Markup(css),
                 policy=_policy(css),
                 generator=GENERATOR,
@@ -105,6 +106,13 @@ def _environment() -> jinja2.Environment:
     )
     environment.globals["method_anchor"] = lambda key: anchor("method", key)
     return environment
+
+
+def _namespace(words: Any) -> Any:
+    """Words by attribute alone, so that a key such as ``items`` is never a method of dict."""
+    if isinstance(words, dict):
+        return SimpleNamespace(**{key: _namespace(value) for key, value in words.items()})
+    return [_namespace(word) for word in words] if isinstance(words, list) else words
 
 
 def _css(words: Mapping[str, Any]) -> str:
@@ -224,7 +232,8 @@ def _declare_ua(metadata: Any) -> None:
     original = metadata.generate_rdf_metadata
 
     def generate(*args: Any, **kwargs: Any) -> bytes:
-        ElementTree.register_namespace("pdfuaid", _PDFUAID)
+        for prefix, namespace in _PREFIXES.items():
+            ElementTree.register_namespace(prefix, namespace)
         tree = ElementTree.fromstring(original(*args, **kwargs))
         about = ElementTree.SubElement(tree, f"{{{_RDF}}}Description", {f"{{{_RDF}}}about": ""})
         ElementTree.SubElement(about, f"{{{_PDFUAID}}}part").text = "1"
@@ -233,6 +242,14 @@ def _declare_ua(metadata: Any) -> None:
 
     metadata.generate_rdf_metadata = generate
 
+
+_PREFIXES = {
+    "pdfuaid": _PDFUAID,
+    "pdfaExtension": "http://www.aiim.org/pdfa/ns/extension/",
+    "pdfaSchema": "http://www.aiim.org/pdfa/ns/schema#",
+    "pdfaProperty": "http://www.aiim.org/pdfa/ns/property#",
+}
+"""PDF/A asks for these very prefixes."""
 
 _UA_SCHEMA = """
 <rdf:Description xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"

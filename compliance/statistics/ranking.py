@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import betaincinv
+from scipy.special import betaincinv, ndtr, ndtri
 
 from compliance.errors import StatisticsError
 from compliance.statistics.estimate import Difference, Estimate, Interval
@@ -206,7 +206,8 @@ def paired_auroc_difference(
     with k groups on the smaller side: the probability that a scorer without signal separates k
     disjoint pairs, and so the least that k groups can show. Where either scorer's own interval
     had to be widened (see `bootstrap_auroc`), the interval is too, by the square-and-add
-    combination of the two, which is wide where the scorers agree.
+    combination of the two, which is wide where the scorers agree; the p value is then at least
+    that of a normal deviate with this interval.
 
     Args:
         pos_a: Scores of the positive items by a, shape [n_pos].
@@ -243,6 +244,8 @@ def paired_auroc_difference(
     if widened_a or widened_b:
         interval = _hull(interval, _square_and_add(value_a, around_a, value_b, around_b))
     p_greater = (1 + int((values_a <= values_b).sum())) / (values_a.size + 1)
+    if widened_a or widened_b:
+        p_greater = max(p_greater, _p_of_interval(value_a - value_b, interval.low, level))
     return Difference(
         value=value_a - value_b,
         low=interval.low,
@@ -382,6 +385,16 @@ def _percentile(values: NDArray[np.float64], level: float) -> Interval:
 
 def _hull(one: Interval, other: Interval) -> Interval:
     return Interval(min(one.low, other.low), max(one.high, other.high))
+
+
+def _p_of_interval(value: float, low: float, level: float) -> float:
+    """The one-sided p value of a normal deviate whose interval has this lower bound.
+
+    A widened interval that holds zero must not stand beside a p value that denies it.
+    """
+    if value <= 0.0 or low >= value:
+        return 1.0 if value <= 0.0 else 0.0
+    return float(ndtr(-ndtri(0.5 + level / 2.0) * value / (value - low)))
 
 
 def _square_and_add(a: float, around_a: Interval, b: float, around_b: Interval) -> Interval:

@@ -30,9 +30,8 @@ SHORTEST = 24
 HELD_OUT_PERCENT = 10
 BROKEN = "D'oh! You found a bug"
 """What the help's own build writes where a page could not include another."""
-BLOCKS = frozenset(
-    ["p", "h1", "h2", "h3", "h4", "h5", "h6", "li", "td", "th", "pre", "tr", "div", "br", "dt"]
-)
+HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
+BLOCKS = frozenset((*HEADINGS, "p", "li", "dt", "dd", "td", "th", "tr", "pre", "div", "br"))
 
 
 @dataclass(frozen=True)
@@ -97,7 +96,8 @@ def own_windows(subject: Subject, held_out: bool, wanted: int, seed: int) -> lis
     chosen: list[Window] = []
     eos = subject.tokenizer.eos_token_id
     while progress.done < wanted:
-        begin = torch.full((64, 1), subject.tokenizer.bos_token_id)
+        rows = min(64, -(-(wanted - progress.done) // subject.context))
+        begin = torch.full((rows, 1), subject.tokenizer.bos_token_id)
         written = subject.model.generate(
             begin, attention_mask=torch.ones_like(begin), do_sample=True, top_k=0,
             max_length=subject.context, pad_token_id=eos,

@@ -62,7 +62,7 @@ def arguments() -> argparse.Namespace:
     add("--latents", type=int, default=6144)
     add("--k", type=float, default=36, help="active latents in training, on average")
     add("--max-l0", type=float, default=39, help="mean L0 that no stratum exceeds in training")
-    add("--tokens", type=int, default=720_000, help="tokens of training text")
+    add("--tokens", type=int, default=480_000, help="tokens of training text")
     add("--samples", type=int, default=2_000_000, help="activations shown, over all epochs")
     add("--batch", type=int, default=1024)
     add("--lr", type=float, default=1e-3)
@@ -119,6 +119,7 @@ def train(args: argparse.Namespace, by_stratum: dict[str, torch.Tensor]) -> None
         BatchTopKTrainingSAEConfig(d_in=rows.shape[1], d_sae=args.latents, k=args.k)
     )
     sae.b_dec.data = mean * scale
+    sae.activation_fn = CandidateTopK(args.k)
     steps = args.samples // args.batch
     config = SAETrainerConfig(
         total_training_samples=steps * args.batch,
@@ -133,6 +134,32 @@ def train(args: argparse.Namespace, by_stratum: dict[str, torch.Tensor]) -> None
     SAETrainer(config, sae, shuffled(rows, scale, args.batch, args.seed)).fit()
     sae.fold_activation_norm_scaling_factor(scale)
     write_sae(args, sae, by_stratum)
+
+
+class CandidateTopK(torch.nn.Module):
+    """BatchTopK's selection, with the same result as SAELens's and in half the time.
+
+    Sorting millions of pre-activations costs more than the encoder does. A sample gives a bound
+    that all selected ones exceed, and only what exceeds it is sorted.
+    """
+
+    STRIDE = 61
+    """Prime, so that the sample meets all latents."""
+
+    def __init__(self, k: float) -> None:
+        super().__init__()
+        self.k = k
+
+    def forward(self, pre: torch.Tensor) -> torch.Tensor:
+        flat = pre.relu().flatten()
+        count = int(self.k * pre.shape[:-1].numel())
+        sample = flat[:: self.STRIDE]
+        bound = sample.topk(min(len(sample), int(1.15 * count / self.STRIDE) + 1)).values[-1]
+        candidates = (flat >= bound).nonzero().squeeze(1)
+        if len(candidates) < count:  # an unlucky sample
+            candidates = torch.arange(len(flat))
+        chosen = candidates[flat[candidates].topk(count).indices]
+        return torch.zeros_like(flat).scatter(-1, chosen, flat[chosen]).reshape(pre.shape)
 
 
 def shuffled(rows: torch.Tensor, scale: float, batch: int, seed: int) -> Iterator[torch.Tensor]:

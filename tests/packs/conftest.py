@@ -2,9 +2,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tests.packs.example import MOMENT, REVIEWER, SIGNER, build_example
 
 from compliance.packs import approve_pack
+from tests.packs.example import MOMENT, REVIEWER, SIGNER, build_example
 
 
 @pytest.fixture(scope="session")

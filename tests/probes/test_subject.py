@@ -179,6 +179,20 @@ def test_a_gguf_brings_its_tokenizer_and_is_read_like_any_model(tmp_path):
     assert found["blocks.1.hook_resid_post"].dtype == torch.bfloat16
 
 
+def test_weights_that_stayed_packed_are_refused(tmp_path, monkeypatch):
+    from transformers import AutoModelForCausalLM
+
+    save_tiny_subject(tmp_path / "subject")
+    model = tiny_model("llama")
+    packed = torch.nn.Parameter(torch.zeros(4, dtype=torch.uint8), requires_grad=False)
+    model.model.layers[1].mlp.down_proj.weight = packed
+    given = (model, {"missing_keys": set(), "mismatched_keys": set()})
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", lambda *_, **__: given)
+
+    with pytest.raises(SubjectError, match=r"down_proj\.weight is torch\.uint8"):
+        load(tmp_path)
+
+
 def test_a_file_that_is_no_gguf_is_refused(tmp_path):
     (tmp_path / "tiny.gguf").write_bytes(b"PK\x03\x04")
 
@@ -247,6 +261,15 @@ def test_an_incomplete_folder_says_what_it_lacks(tmp_path, lost, message):
     (save_tiny_subject(tmp_path / "subject") / lost).unlink()
 
     with pytest.raises(SubjectError, match=message):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"model": {"type": "none"}}'])
+@pytest.mark.parametrize("name", ["tokenizer.json", "config.json"])
+def test_a_damaged_file_is_an_error_of_ours(tmp_path, name, content):
+    (save_tiny_subject(tmp_path / "subject") / name).write_text(content)
+
+    with pytest.raises(SubjectError, match="cannot be loaded"):
         load(tmp_path)
 
 

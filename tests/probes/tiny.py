@@ -174,6 +174,7 @@ def save_tiny_gguf(path: Path, seed: int = 0) -> Path:
     """A Llama in 8-bit blocks with its tokenizer, as llama.cpp would write it."""
     import gguf
 
+    tokens = [*SPECIAL, *sorted(pre_tokenizers.ByteLevel.alphabet()), "ab"]
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_context_length(512)
     writer.add_embedding_length(WIDTH)
@@ -183,12 +184,11 @@ def save_tiny_gguf(path: Path, seed: int = 0) -> Path:
     writer.add_head_count_kv(2)
     writer.add_layer_norm_rms_eps(1e-6)
     writer.add_rope_dimension_count(8)
-    writer.add_vocab_size(VOCABULARY)
-    tokens = [*SPECIAL, *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    writer.add_vocab_size(len(tokens))
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
     writer.add_token_list(tokens)
-    writer.add_token_types([3] * len(SPECIAL) + [1] * 256)
+    writer.add_token_types([3] * len(SPECIAL) + [1] * 257)
     writer.add_token_merges(["a b"])
     writer.add_pad_token_id(0)
     writer.add_bos_token_id(1)
@@ -214,9 +214,9 @@ def _gguf_tensors(seed: int) -> dict[str, torch.Tensor]:
         return torch.randn(shape, generator=generator) * 0.2
 
     tensors = {
-        "token_embd.weight": draw(VOCABULARY, WIDTH),
+        "token_embd.weight": draw(VOCABULARY + 1, WIDTH),
         "output_norm.weight": draw(WIDTH) + 1,
-        "output.weight": draw(VOCABULARY, WIDTH),
+        "output.weight": draw(VOCABULARY + 1, WIDTH),
     }
     for block in range(LAYERS):
         prefix = f"blk.{block}"

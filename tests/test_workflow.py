@@ -1,0 +1,249 @@
+"""The whole way: same input, same bytes; a kill at any point; a pack that verifies."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from compliance import workflow
+from compliance.records.base import to_json
+from compliance.records.finding import Status
+from compliance.records.verification import Outcome
+from tests.tiny_audit import write_audit
+
+EPOCH = "1767225600"
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def issuer(audit: Path) -> Path:
+    return audit / "keys" / "issuer.pub.pem"
+
+
+def test_the_pack_of_an_audit_verifies_with_its_key(finished_audit, finished_pack):
+    found = workflow.verify(finished_pack, key=issuer(finished_audit))
+
+    assert found.ok, found.summary()
+    assert not [c for c in found.not_checked if c.name == "issuer"]
+
+
+def test_without_a_key_the_first_line_says_that_the_issuer_was_not_checked(finished_pack):
+    found = workflow.verify(finished_pack)
+
+    assert found.ok
+    assert "issuer" in found.summary()[0]
+
+
+def test_every_planned_cell_has_a_finding_and_every_result_an_interval_or_a_reason(finished_pack):
+    evidence = json.loads((finished_pack / "data" / "evidence.json").read_bytes())
+
+    assert len(evidence["findings"]) == len(evidence["plan"]["cells"]) == 4
+    for result in evidence["results"]:
+        bare = result["method"] in ("count", "split-conformal", "power-binomial")
+        assert bare or "low" in result or "reason" in result, result["id"]
+
+
+def test_nothing_is_supported_while_controls_are_not_run(finished_pack):
+    evidence = json.loads((finished_pack / "data" / "evidence.json").read_bytes())
+
+    for finding in evidence["findings"]:
+        missing = [
+            c["condition"] for c in finding["conditions"] if c["status"] == Status.NOT_MEASURED
+        ]
+        assert missing == ["beats-ngrams", "beats-random-latents", "beats-random-sae"]
+        assert not finding["verdict"].startswith("supported")
+
+
+def test_the_trail_has_the_events_in_their_order(finished_pack):
+    lines = (finished_pack / "data" / "trail.jsonl").read_bytes().splitlines()
+
+    assert [json.loads(line)["kind"] for line in lines] == [
+        "suite-registered", "plan-frozen", "run-started", "run-finished", "locked",
+        "confirmation-opened", "run-started", "run-finished", "assessed", "report-built",
+    ]  # fmt: skip
+
+
+def test_two_audits_in_fresh_folders_give_the_same_bytes(finished_audit, tmp_path, monkeypatch):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", EPOCH)
+    key = finished_audit / "keys" / "issuer.pem"
+
+    packs = [workflow.audit(write_audit(tmp_path / name), key=key) for name in ("a", "b")]
+
+    first, second = (files_of(pack) for pack in packs)
+    assert first.keys() == second.keys()
+    assert [name for name in first if first[name] != second[name]] == []
+
+
+def test_stage_by_stage_gives_the_same_evidence_as_audit(finished_audit, tmp_path):
+    path = write_audit(tmp_path / "stages")
+    workflow.plan(path)
+    assert workflow.observe(path) == "fit"
+    workflow.lock(path)
+    assert workflow.observe(path) == "confirm"
+    evidence = workflow.assess(path)
+
+    whole = json.loads(
+        next(finished_audit.glob("packs/*/data/evidence.json")).read_bytes()
+    )
+    assert to_json(evidence) == whole
+
+
+def test_an_audit_that_is_done_is_not_done_again(finished_audit, finished_pack, tmp_path):
+    copy = Path(shutil.copytree(finished_audit, tmp_path / "copy"))
+    before = files_of(copy)
+
+    again = workflow.audit(copy / "audit.yaml")
+
+    assert again.name == finished_pack.name
+    assert files_of(copy) == before
+
+
+def test_changed_words_make_a_patch_version_that_names_its_parent(finished_audit, tmp_path):
+    copy = Path(shutil.copytree(finished_audit, tmp_path / "copy"))
+    text = (copy / "system.yaml").read_text(encoding="utf-8")
+    (copy / "system.yaml").write_text(text.replace("Testing", "Trying"), encoding="utf-8")
+
+    pack = workflow.audit(copy / "audit.yaml")
+
+    assert pack.name == "tiny-1.0.1"
+    assert "Parent-Root-Digest" in (pack / "bag-info.txt").read_text(encoding="utf-8")
+    assert workflow.verify(pack, key=issuer(copy)).ok
+
+
+def test_a_second_opening_of_the_same_confirm_groups_is_counted(finished_audit, tmp_path):
+    copy = Path(shutil.copytree(finished_audit, tmp_path / "copy"))
+    text = (copy / "audit.yaml").read_text(encoding="utf-8")
+    (copy / "audit.yaml").write_text(
+        text.replace("alpha: 0.1", "alpha: 0.2"), encoding="utf-8"
+    )
+
+    pack = workflow.audit(copy / "audit.yaml")
+
+    evidence = json.loads((pack / "data" / "evidence.json").read_bytes())
+    assert evidence["confirm_openings"] == 2
+    assert pack.name == "tiny-1.1.0"
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+import compliance.storage as storage
+from compliance import workflow
+
+left = int(sys.argv[2])
+replace = os.replace
+
+def dying(source, target):
+    global left
+    left -= 1
+    if left < 0:
+        os.kill(os.getpid(), 9)
+    replace(source, target)
+
+os.replace = dying
+workflow.audit(Path(sys.argv[1]), key=Path(sys.argv[3]))
+"""
+
+
+def test_an_audit_killed_at_any_write_goes_on_and_gives_the_same_pack(
+    finished_audit, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", EPOCH)
+    key = finished_audit / "keys" / "issuer.pem"
+    whole = workflow.audit(write_audit(tmp_path / "whole"), key=key)
+    path = write_audit(tmp_path / "killed")
+    deaths = 0
+    for writes in (3, 9, 8, 6, 6, 4):
+        done = subprocess.run(
+            [sys.executable, "-c", KILLED, str(path), str(writes), str(key)],
+            capture_output=True, check=False, cwd=Path(__file__).parent.parent,
+        )  # fmt: skip
+        deaths += done.returncode == -9
+
+    pack = workflow.audit(path, key=key)
+
+    assert deaths >= 4
+    assert files_of(pack) == files_of(whole)
+
+
+def test_batches_change_nothing_beyond_the_tolerance(finished_audit, tmp_path):
+    """Another batch size moves scores by rounding only, and no alarm flips."""
+    path = write_audit(tmp_path / "wide", batch_tokens=4096)
+    workflow.audit(path)
+
+    import pandas as pd
+
+    tables = [
+        pd.read_csv(next(folder.glob("runs/*/observations/confirm/scores.csv")))
+        for folder in (finished_audit, path.parent)
+    ]
+    assert tables[0].drop(columns="score").equals(tables[1].drop(columns="score"))
+    assert np.allclose(tables[0]["score"], tables[1]["score"], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("part", ["plan", "lock", "environment", "results", "findings"])
+def test_numbers_altered_with_all_digests_redone_are_named(finished_pack, tmp_path, part):
+    """The forger redoes evidence, manifest and root but has neither key nor another trail."""
+    from compliance.records.evidence import Evidence
+    from tests.assessment.test_assess import altered, numbers
+
+    plain = json.loads((finished_pack / "data" / "evidence.json").read_bytes())
+    paths = numbers(plain[part], (part,))
+    for path in paths[:: max(1, len(paths) // 5)]:
+        copy = Path(shutil.copytree(finished_pack, tmp_path / "-".join(map(str, path))))
+        try:
+            forged = Evidence.model_validate(altered(plain, path))
+        except ValueError:
+            continue  # the record itself refuses the number
+        redo_digests(copy, forged)
+
+        found = workflow.verify(copy)
+
+        assert not found.ok
+        named = [c.message for c in found.failed if c.name == "numbers"]
+        assert named, path
+        if part == "results":
+            assert plain["results"][path[1]]["id"] in " ".join(named)
+
+
+def redo_digests(pack: Path, forged) -> None:
+    """Write other evidence and make every digest fit again; only the signature cannot."""
+    import hashlib
+
+    from compliance.packs.build import write_tag_manifest
+    from compliance.records.base import canonical_bytes
+
+    evidence = pack / "data" / "evidence.json"
+    evidence.write_bytes(canonical_bytes(forged))
+    manifest = pack / "manifest-sha256.txt"
+    lines = []
+    for line in manifest.read_text(encoding="utf-8").splitlines():
+        digest, name = line.split(maxsplit=1)
+        digest = hashlib.sha256((pack / name).read_bytes()).hexdigest()
+        lines.append(f"{digest}  {name}\n")
+    manifest.write_text("".join(lines), encoding="utf-8")
+    write_tag_manifest(pack)
+
+
+def test_blanked_observations_with_digests_redone_fail(finished_pack, tmp_path):
+    from compliance.records.evidence import Evidence
+
+    copy = Path(shutil.copytree(finished_pack, tmp_path / "copy"))
+    path = copy / "data" / "observations" / "confirm" / "scores.csv"
+    path.write_bytes(path.read_bytes().split(b"\n")[0] + b"\n")
+    plain = json.loads((finished_pack / "data" / "evidence.json").read_bytes())
+    redo_digests(copy, Evidence.model_validate(plain))
+
+    found = workflow.verify(copy)
+
+    assert any(c.name == "numbers" and c.status is Outcome.FAILED for c in found.checks)
