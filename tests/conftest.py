@@ -35,3 +35,14 @@ def finished_audit(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def finished_pack(finished_audit: Path) -> Path:
     """The pack of ``finished_audit``; copy it before changing it."""
     return next((finished_audit / "packs").iterdir())
+
+
+@pytest.fixture
+def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave rendering out, which takes most of an audit's time and is tested by itself."""
+    from compliance import workflow
+
+    def render(evidence: object, *others: object) -> tuple[bytes, bytes]:
+        return b"<!doctype html><title>report</title>", b"%PDF-1.7 stand-in"
+
+    monkeypatch.setattr(workflow, "_render", render)

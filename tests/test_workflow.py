@@ -108,7 +108,7 @@ def test_an_audit_that_is_done_is_not_done_again(finished_audit, finished_pack, 
     assert files_of(copy) == before
 
 
-def test_changed_words_make_a_patch_version_that_names_its_parent(finished_audit, tmp_path):
+def test_changed_words_make_a_patch_version_that_names_its_parent(finished_audit, tmp_path, no_report):
     copy = Path(shutil.copytree(finished_audit, tmp_path / "copy"))
     text = (copy / "system.yaml").read_text(encoding="utf-8")
     (copy / "system.yaml").write_text(text.replace("Testing", "Trying"), encoding="utf-8")
@@ -120,7 +120,7 @@ def test_changed_words_make_a_patch_version_that_names_its_parent(finished_audit
     assert workflow.verify(pack, key=issuer(copy)).ok
 
 
-def test_a_second_opening_of_the_same_confirm_groups_is_counted(finished_audit, tmp_path):
+def test_a_second_opening_of_the_same_confirm_groups_is_counted(finished_audit, tmp_path, no_report):
     copy = Path(shutil.copytree(finished_audit, tmp_path / "copy"))
     text = (copy / "audit.yaml").read_text(encoding="utf-8")
     (copy / "audit.yaml").write_text(
@@ -151,12 +151,13 @@ def dying(source, target):
     replace(source, target)
 
 os.replace = dying
+workflow._render = lambda *a: (b"<!doctype html><title>report</title>", b"%PDF-1.7 stand-in")
 workflow.audit(Path(sys.argv[1]), key=Path(sys.argv[3]))
 """
 
 
 def test_an_audit_killed_at_any_write_goes_on_and_gives_the_same_pack(
-    finished_audit, tmp_path, monkeypatch
+    finished_audit, tmp_path, monkeypatch, no_report
 ):
     monkeypatch.setenv("SOURCE_DATE_EPOCH", EPOCH)
     key = finished_audit / "keys" / "issuer.pem"
@@ -176,7 +177,7 @@ def test_an_audit_killed_at_any_write_goes_on_and_gives_the_same_pack(
     assert files_of(pack) == files_of(whole)
 
 
-def test_batches_change_nothing_beyond_the_tolerance(finished_audit, tmp_path):
+def test_batches_change_nothing_beyond_the_tolerance(finished_audit, tmp_path, no_report):
     """Another batch size moves scores by rounding only, and no alarm flips."""
     path = write_audit(tmp_path / "wide", batch_tokens=4096)
     workflow.audit(path)

@@ -501,7 +501,8 @@ def _check_layer(facts: SaeFacts, model: ModelFacts) -> None:
     parts = facts.hook_name.split(".")
     if parts[0] == "blocks" and parts[1].isdigit() and int(parts[1]) >= model.layers:
         raise SaeError(
-            f"{facts.name}: reads {facts.hook_name}, {model.name} has {model.layers} blocks"
+            f"{facts.name}: reads {facts.hook_name}, {model.name} has {model.layers} blocks",
+            hint="this SAE was trained on another model; choose one that was trained on this",
         )
 
 

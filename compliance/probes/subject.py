@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from transformers.utils import logging
 
 from compliance.errors import ProbeError, SubjectError
 from compliance.probes.files import digest_files, pickles_in
@@ -90,6 +92,11 @@ def load_subject(config: SubjectConfig, folder: Path) -> Subject:
         SubjectError: It is not there, not pinned, not whole, holds a pickle, or needs code of
             its own.
     """
+    with _no_progress_bars():
+        return _load(config, folder)
+
+
+def _load(config: SubjectConfig, folder: Path) -> Subject:
     source = _locate(config, folder)
     if source.path.suffix == ".gguf":
         files, options = _check_gguf(source.path)
@@ -98,6 +105,18 @@ def load_subject(config: SubjectConfig, folder: Path) -> Subject:
     model = _load_model(source, config, options)
     tokenizer = _load_tokenizer(source, options)
     return Subject(model=model, tokenizer=tokenizer, facts=_facts(source, model, tokenizer, files))
+
+
+@contextmanager
+def _no_progress_bars() -> Iterator[None]:
+    """Transformers' bars would run through the lines that say how an audit goes on."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 @dataclass(frozen=True)
@@ -172,9 +191,15 @@ def _check_gguf(path: Path) -> tuple[_Files, dict[str, Any]]:
 
 def _check_folder(folder: Path, name: str) -> _Files:
     if not folder.is_dir():
-        raise SubjectError(f"{name}: is a file, expected a folder or a .gguf file")
+        raise SubjectError(
+            f"{name}: is a file, expected a folder or a .gguf file",
+            hint="give the folder that holds config.json",
+        )
     if not (folder / "config.json").is_file():
-        raise SubjectError(f"{name}: has no config.json, expected a model as transformers saves it")
+        raise SubjectError(
+            f"{name}: has no config.json, expected a model as transformers saves it",
+            hint="save it with save_pretrained, model and tokenizer in one folder",
+        )
     if (folder / "adapter_config.json").exists():
         raise SubjectError(
             f"{name}: adapter_config.json: it holds an adapter, expected a whole model",

@@ -209,7 +209,8 @@ def _method(ctx: Context, key: str) -> MethodView:
 
 def _trace(ctx: Context, cell: Cell, files: tuple[str, ...]) -> TraceRow:
     finding = ctx.finding(cell)
-    names = [result_id.removeprefix(f"{cell.key}/") for result_id in finding.result_ids]
+    ids = dict.fromkeys(finding.result_ids)
+    names = [result_id.removeprefix(f"{cell.key}/") for result_id in ids]
     return TraceRow(
         sentence_id=sentence_id(ctx, cell),
         anchor=cell_anchor(cell),

@@ -12,6 +12,7 @@ import base64
 import hashlib
 import io
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -85,8 +86,26 @@ def render_pdf(
     Raises:
         ReportError: Rendering failed, took too long or too much memory.
     """
+    return html_to_pdf(
+        render_html(report),
+        attachments=attachments,
+        identifier=identifier,
+        when=when,
+        max_seconds=max_seconds,
+    )
+
+
+def html_to_pdf(
+    html: str,
+    *,
+    attachments: Mapping[str, bytes],
+    identifier: bytes,
+    when: datetime,
+    max_seconds: int = MAX_SECONDS,
+) -> bytes:
+    """A page of our own templates as PDF; see `render_pdf`. It needs a title and a language."""
     task = {
-        "html": render_html(report),
+        "html": html,
         "attachments": {n: base64.b64encode(d).decode() for n, d in sorted(attachments.items())},
         "identifier": identifier.hex(),
         "when": _utc(when).isoformat(),
@@ -192,10 +211,13 @@ def _to_pdf(
 ) -> bytes:
     from weasyprint import HTML
 
+    complaints = _complaints()
     fetcher = _closed_fetcher()
     document = HTML(string=html, url_fetcher=fetcher).render(
         pdf_variant=PDF_VARIANT, pdf_tags=True, pdf_identifier=identifier
     )
+    if document.metadata.attachments:
+        raise ReportError("the page names an attachment, which is not its own")
     moment = when.strftime("%Y-%m-%dT%H:%M:%SZ")
     document.metadata.created = document.metadata.modified = moment
     document.metadata.attachments = [
@@ -204,7 +226,23 @@ def _to_pdf(
     _declare_ua(document.metadata)
     out = io.BytesIO()
     document.write_pdf(out, pdf_variant=PDF_VARIANT, pdf_tags=True, pdf_identifier=identifier)
+    if complaints:
+        raise ReportError(f"the page has what the renderer does not know: {complaints[0]}")
     return out.getvalue()
+
+
+def _complaints() -> list[str]:
+    """Collects the renderer's warnings, such as a lost link or an unknown property."""
+    from weasyprint.logger import LOGGER
+
+    found: list[str] = []
+
+    class Collect(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            found.append(record.getMessage())
+
+    LOGGER.addHandler(Collect(level=logging.WARNING))
+    return found
 
 
 def _attachment(name: str, data: bytes, when: datetime, fetcher: Any) -> Any:

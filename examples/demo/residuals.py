@@ -64,9 +64,7 @@ class _SeenError(Exception):
     """Ends a forward pass behind the block that was read; nothing went wrong."""
 
 
-def capture(
-    subject: Subject, chosen: list[Window], progress: Progress
-) -> tuple[torch.Tensor, int]:
+def capture(subject: Subject, chosen: list[Window], progress: Progress) -> tuple[torch.Tensor, int]:
     """Activations at the kept positions of all windows, in float32."""
     rows = [rows for batch in batches(chosen) for rows in run_batch(subject, batch, progress)]
     activations = torch.cat([activation for activation, _ in rows])

@@ -229,9 +229,7 @@ def text_lines(languages: list[str]) -> list[str]:
     ]
 
 
-def card_tables(
-    fidelities: list[Fidelity], dead: int, losses: list[Loss], cfg: dict
-) -> list[str]:
+def card_tables(fidelities: list[Fidelity], dead: int, losses: list[Loss], cfg: dict) -> list[str]:
     """The measured numbers and what they cannot show."""
     return [
         "",
@@ -260,6 +258,7 @@ def card_tables(
 
 
 def fidelity_row(f: Fidelity) -> str:
+    """One line of the table, rounded for reading."""
     return (
         f"| {f.stratum} | {f.tokens:,} | {f.excluded} | {f.ev:.3f} | {f.ev_global:.3f} "
         f"| {f.l0_mean:.1f} | {f.l0_median:.0f} | {f.l0_p95:.0f} | {f.alive} | {f.dense} "

@@ -20,7 +20,12 @@ from transformers import PreTrainedTokenizerBase
 
 HELP = Path("/usr/share/libreoffice/help")
 HELP_FOLDERS = {
-    "en": "en-US", "ja": "ja", "zh-Hans": "zh-CN", "el": "el", "vi": "vi", "ru": "ru",
+    "en": "en-US",
+    "ja": "ja",
+    "zh-Hans": "zh-CN",
+    "el": "el",
+    "vi": "vi",
+    "ru": "ru",
 }
 OWN = "own"
 """In the place of a language: text that the subject itself writes."""
@@ -175,6 +180,7 @@ def pages() -> tuple[str, ...]:
 
 
 def is_held_out(page: str) -> bool:
+    """Whether the page is never trained on."""
     return page_hash(page) % 100 < HELD_OUT_PERCENT
 
 

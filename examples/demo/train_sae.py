@@ -31,7 +31,7 @@ from pathlib import Path
 import torch
 from residuals import Progress, Subject, capture
 from sae_card import weights_digest, write_card
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 from texts import HELP_FOLDERS, OWN, Stratum, shares, strata, windows
 
 HERE = Path(__file__).parent
@@ -63,14 +63,14 @@ def arguments() -> argparse.Namespace:
     add("--k", type=float, default=36, help="active latents in training, on average")
     add("--max-l0", type=float, default=39, help="mean L0 that no stratum exceeds in training")
     add("--tokens", type=int, default=480_000, help="tokens of training text")
-    add("--samples", type=int, default=2_000_000, help="activations shown, over all epochs")
+    add("--samples", type=int, default=700_000, help="activations shown, over all epochs")
     add("--batch", type=int, default=1024)
     add("--lr", type=float, default=1e-3)
     add("--seed", type=int, default=0)
     add("--dtype", default="bfloat16", choices=["bfloat16", "float32"], help="of training text")
     add("--autocast", action=argparse.BooleanOptionalAction, default=True)
-    add("--held-out-tokens", type=int, default=60_000)
-    add("--loss-tokens", type=int, default=2_000, help="per language; 0 leaves the loss out")
+    add("--held-out-tokens", type=int, default=36_000)
+    add("--loss-tokens", type=int, default=500, help="per language; 0 leaves the loss out")
     add("--licence", default="Apache-2.0", help="the SAE's, in the card")
     add("--threads", type=int, default=2)
     add("--card", action="store_true", help="measure the SAE that is there and write its card")
@@ -171,9 +171,7 @@ def shuffled(rows: torch.Tensor, scale: float, batch: int, seed: int) -> Iterato
             yield rows[order[start : start + batch]].float() * scale
 
 
-def write_sae(
-    args: argparse.Namespace, sae: object, by_stratum: dict[str, torch.Tensor]
-) -> None:
+def write_sae(args: argparse.Namespace, sae: object, by_stratum: dict[str, torch.Tensor]) -> None:
     """Saves in SAELens' format, with float16 weights that load into float32.
 
     ``dtype`` in ``cfg.json`` stays float32: it says what SAELens computes in, and with float16
@@ -183,7 +181,7 @@ def write_sae(
     path = args.out / "sae_weights.safetensors"
     weights = {name: tensor.half() for name, tensor in load_file(path).items()}
     weights["threshold"] = threshold(weights, by_stratum, args.max_l0)
-    save_file(weights, path)
+    path.write_bytes(save(weights))  # unlike save_file, with the modes that files have here
     cfg = json.loads((args.out / "cfg.json").read_text(encoding="utf-8"))
     subject = Subject(args.subject, args.hook, torch.float32)
     cfg["metadata"] = {

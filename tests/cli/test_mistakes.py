@@ -117,7 +117,7 @@ MISTAKES = {
     "wrong language tag": (configure(languages=["en", "jp"]), "'jp' is not a BCP 47"),
     "reference not among languages": (configure(languages=["el"]), "'en' is not among"),
     "concept without a suite": (configure(probes=[{"concept": "greed"}]), "concept 'greed'"),
-    "concept twice": (configure(probes=[{"concept": "danger"}] * 2), "may appear once"),
+    "concept twice": (configure(probes=[{"concept": "danger"}, {"concept": "danger"}]), "may appear once"),
     "feature that the SAE lacks": (
         configure(probes=[{"concept": "danger", "features": [64]}]),
         "latent 64 is not in the SAE",
@@ -197,7 +197,7 @@ def test_activations_that_are_not_numbers_are_named_with_their_hook(folder):
     assert "not finite" in found.stderr or "NaN" in found.stderr
 
 
-def test_a_full_disk_ends_in_a_message_and_the_next_run_goes_on(folder, monkeypatch):
+def test_a_full_disk_ends_in_a_message_and_the_next_run_goes_on(folder, monkeypatch, no_report):
     from compliance.probes import engine
 
     written = engine.write_bytes
@@ -228,7 +228,7 @@ def _no_space(descriptor: int) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_an_interrupted_run_says_how_to_go_on(folder, monkeypatch):
+def test_an_interrupted_run_says_how_to_go_on(folder, monkeypatch, no_report):
     from compliance.probes import engine
 
     def interrupt(*args: object) -> None:

@@ -37,11 +37,8 @@ def test_a_pack_that_is_whole_passes(built: Path, tmp_path: Path):
     ok, printed = follow(built, tmp_path, SIGNER.public_pem)
 
     assert ok
-    assert printed.count("Signature Verified Successfully") == 2
+    assert _all_said(printed)
     assert SIGNER.key_id.removeprefix("sha256:") in printed
-    for line in ("all files are unchanged", "no file was added", "there are no links"):
-        assert line in printed
-    assert printed.count("is signed") == 3
     root = layout.parse_info((built / layout.BAG_INFO).read_bytes())["Root-Digest"]
     assert printed.count(root) == 3
     assert '"signed_by":"A. Person' in printed
@@ -54,7 +51,7 @@ def test_the_page_uses_openssl_and_sha256sum_alone():
         "openssl", "sha256sum", "sed", "cut", "sort", "find", "cmp", "test", "echo", "printf",
         "wc", "tr", "cat", "grep", "for", "do", "done",
     }  # fmt: skip
-    assert commands - allowed <= {"c", "v", "sigfile"}
+    assert commands <= allowed
 
 
 @pytest.mark.parametrize(
@@ -69,10 +66,9 @@ def test_a_changed_file_is_noticed(pack: Path, tmp_path: Path, path: str):
     half = len(data) // 2
     (pack / path).write_bytes(data[:half] + bytes([data[half] ^ 1]) + data[half + 1 :])
 
-    printed = follow(pack, tmp_path, SIGNER.public_pem)
+    _, printed = follow(pack, tmp_path, SIGNER.public_pem)
 
-    assert printed != follow(pack, tmp_path, STRANGER.public_pem)
-    assert not _all_said(printed[1])
+    assert not _all_said(printed)
 
 
 @pytest.mark.parametrize("kind", ["added", "linked", "other key"])

@@ -115,6 +115,16 @@ def test_topk_weighs_latents_by_decoder_norm_where_trained_so(tmp_path, activati
     assert close(ours.reconstruct(activations), theirs(activations).detach())
 
 
+@pytest.mark.parametrize("architecture", ["topk", "abstopk"])
+def test_only_abstopk_keeps_negative_latents(tmp_path, activations, architecture):
+    path = save_tiny_sae(tmp_path / "sae", architecture, k=60)
+
+    latents = load(path).encode(activations)
+
+    assert close(latents, lens_sae(path).encode(activations).detach())
+    assert bool((latents < 0).any()) is (architecture == "abstopk")
+
+
 def test_a_transcoder_does_not_subtract_b_dec(tmp_path, activations):
     """b_dec belongs to the place it writes to, which may have another width."""
     path = save_tiny_sae(tmp_path / "sae", "transcoder", d_out=WIDTH + 3)
@@ -130,9 +140,10 @@ def test_a_transcoder_does_not_subtract_b_dec(tmp_path, activations):
 
 @pytest.mark.parametrize("architecture", ["standard", "jumprelu", "gated", "matching_pursuit"])
 def test_the_activation_scale_is_folded_as_saelens_folds_it(tmp_path, activations, architecture):
-    path = save_tiny_sae(
-        tmp_path / "sae", architecture, normalize_activations="expected_average_only_in"
-    )
+    normalised = {"normalize_activations": "expected_average_only_in"}
+    # A threshold that ends the pursuit, so that scaling it shows.
+    pursuit = {"residual_threshold": 2.0} if architecture == "matching_pursuit" else {}
+    path = save_tiny_sae(tmp_path / "sae", architecture, **normalised, **pursuit)
     theirs = lens_sae(path)
     theirs.fold_activation_norm_scaling_factor(0.37)
 
@@ -589,6 +600,13 @@ def test_a_release_goes_through_saelens_and_is_centred_where_the_registry_says_s
     assert sae.facts.centres_input
     assert sae.facts.name == "gpt2-small-res-jb/blocks.0.hook_resid_pre"
     assert close(sae.encode(activations), lens_sae(path).encode(centred).detach())
+
+
+def test_the_registry_says_that_a_release_is_centred_whatever_its_files_say(tmp_path, monkeypatch):
+    """SAELens loses the setting where the files are of version 6."""
+    ref = as_release(monkeypatch, save_tiny_sae(tmp_path / "sae", "standard"))
+
+    assert load_sae(ref, HERE).facts.centres_input
 
 
 def test_a_release_takes_its_scale_from_the_registry(tmp_path, monkeypatch, activations):
