@@ -39,11 +39,12 @@ test: setup ## run the tests (all but the slow ones)
 check: setup-check ## run all tests, the slow ones too (PDF/A, a browser, a second model)
 	$(BIN)/python examples/demo/subject.py
 	$(BIN)/python examples/second/subject.py
+	test -f examples/second/sae/sae_weights.safetensors || $(BIN)/python examples/second/train.py
 	$(BIN)/python -m pytest -m "not network" $(ARGS)
 
 lint: setup ## look for mistakes and style with ruff
 	$(BIN)/ruff check .
 
 clean: ## remove .venv, demo/, fetched models, builds and caches
-	rm -rf .venv demo dist examples/*/subject .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .venv demo dist examples/*/subject examples/*/cache examples/second/sae .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

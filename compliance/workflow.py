@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from compliance import __version__, trail
 from compliance.assessment.assess import assess as assess_observations
@@ -38,6 +38,7 @@ from compliance.catalog.load import Catalog, load_catalog
 from compliance.documents import parse_yaml, read_yaml
 from compliance.errors import (
     ComplianceError,
+    PackError,
     PlanError,
     ProbeError,
     ResourceError,
@@ -47,7 +48,7 @@ from compliance.errors import (
 )
 from compliance.packs import layout
 from compliance.packs.build import PackContents, build_pack
-from compliance.packs.integrity import check_integrity
+from compliance.packs.integrity import verify_integrity
 from compliance.packs.keys import Signer, create_keys, load_private_key
 from compliance.packs.reading import OpenPack, read_pack
 from compliance.packs.version import next_version
@@ -299,7 +300,11 @@ def gaps(folder: Path) -> tuple[Gap, ...]:
 
 
 def verify(
-    path: Path, *, level: str = "recompute", key: Path | None = None, progress: Progress = SILENT
+    path: Path,
+    *,
+    level: Literal["integrity", "recompute"] = "recompute",
+    key: Path | None = None,
+    progress: Progress = SILENT,
 ) -> Verification:
     """Check a pack: ``integrity`` (digests, signature, trail) or ``recompute`` (every number too).
 
@@ -313,11 +318,12 @@ def verify(
         PackError: There is no pack at ``path``.
     """
     progress.stage("checking digests and signature")
-    checks = check_integrity(path, key=key.read_bytes() if key else None)
-    if level == "recompute":
-        progress.stage("recomputing every number from the observations")
-        checks = (*checks, *_check_numbers(path))
-    return Verification(pack=path.name, level=level, checks=tuple(checks))
+    found = verify_integrity(path, key=key.read_bytes() if key else None)
+    if level == "integrity":
+        return found
+    progress.stage("recomputing every number from the observations")
+    checks = (*found.checks, *_check_numbers(path))
+    return found.model_copy(update={"level": level, "checks": checks})
 
 
 def _plan(config: AuditConfig, folder: Path, suites: Sequence[Suite], reader: Reader) -> Plan:
@@ -555,7 +561,11 @@ def _signer(folder: Path, key: Path | None) -> Signer:
 
 
 def _newest_pack(packs: Path, system: str) -> OpenPack | None:
-    """The latest version of a system's packs."""
+    """The latest version of a system's packs, which the next one names as its parent.
+
+    Raises:
+        PackError: It is damaged: its root would be signed again by its child.
+    """
     found: list[tuple[list[int], Path]] = []
     for path in packs.glob(f"{system}-*"):
         version = path.name.removeprefix(f"{system}-").split(".")
@@ -563,7 +573,14 @@ def _newest_pack(packs: Path, system: str) -> OpenPack | None:
             found.append(([int(part) for part in version], path))
     if not found:
         return None
-    with read_pack(max(found)[1]) as opened:
+    latest = max(found)[1]
+    damage = verify_integrity(latest).failed
+    if damage:
+        raise PackError(
+            f"{latest.name}: the newest pack is damaged: {damage[0].line}",
+            hint="restore it, or move it away; a new pack must not follow a damaged one",
+        )
+    with read_pack(latest) as opened:
         return opened
 
 
@@ -627,6 +644,7 @@ def _load_reader(config: AuditConfig, folder: Path) -> Reader:
         import torch
 
         from compliance.probes.engine import Reader
+        from compliance.probes.hooks import resolve
         from compliance.probes.sae import load_sae
         from compliance.probes.subject import load_subject
     except ModuleNotFoundError as error:
@@ -640,7 +658,7 @@ def _load_reader(config: AuditConfig, folder: Path) -> Reader:
         load_sae(ref, folder, dtype=torch.float32, device=device) for ref in config.subject.saes
     )
     for sae in saes:
-        sae.reads(subject.facts)
+        sae.reads(subject.facts, resolve(subject.model, sae.facts.hook_name).width)
     return Reader(subject, saes)
 
 
@@ -663,6 +681,7 @@ def _environment(reader: Reader) -> Environment:
 
 def _once(run: RunFolder, kind: str, facts: dict) -> None:
     """Append an entry unless the trail has it: a resumed stage is not a second event."""
+    trail.recover(run.trail, at=_now(), actor=SOFTWARE)
     entries = trail.read(run.trail) if run.trail.exists() else ()
     if not any(e.kind == kind and e.facts == facts for e in entries):
         trail.append(run.trail, kind, facts, at=_now(), actor=SOFTWARE)

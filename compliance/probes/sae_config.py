@@ -88,7 +88,7 @@ def read_config(name: str, raw: Mapping[str, Any]) -> SaeConfig:
         hook_name_out=model.get("hook_name_out"),
         model_name=model.get("model_name"),
         normalisation=normalisation,
-        subtracts_b_dec=fields.flag("apply_b_dec_to_input") and architecture not in TRANSCODERS,
+        subtracts_b_dec=_subtracts_b_dec(name, fields, architecture),
         context_size=model.get("context_size"),
         centres_input=_centres(name, model, hook_name, normalisation, old),
         k=fields.count("k") if architecture in {"topk", "abstopk"} else None,
@@ -168,6 +168,16 @@ def _architecture(name: str, architecture: str, top: Mapping[str, Any]) -> str:
             hint="SAELens 6 no longer applies other functions, so its latents would be wrong",
         )
     return architecture
+
+
+def _subtracts_b_dec(name: str, fields: _Fields, architecture: str) -> bool:
+    subtracts = fields.flag("apply_b_dec_to_input")
+    if subtracts and architecture in TRANSCODERS:
+        raise SaeError(
+            f"{name}: cfg.json: apply_b_dec_to_input is true, expected false: "
+            "a transcoder's b_dec lies at the place it writes to"
+        )
+    return subtracts
 
 
 def _normalisation(name: str, normalisation: str) -> str:

@@ -30,6 +30,7 @@ from transformers import (
     AutoModelForImageTextToText,
     AutoTokenizer,
     GgufConfig,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -258,8 +259,12 @@ def _load_model(
     # A GGUF's weights would stay packed and be cast at each product.
     unpacked = {"quantization_config": GgufConfig(dequantize=True)} if options else {}
     try:
-        model, info = _model_class(source, options).from_pretrained(
+        found = AutoConfig.from_pretrained(
+            source.home, local_files_only=True, trust_remote_code=False, **options
+        )
+        model, info = _model_class(found).from_pretrained(
             source.home,
+            config=found,
             dtype=dtype,
             attn_implementation=ATTENTION,
             use_safetensors=True,
@@ -279,12 +284,9 @@ def _load_model(
     return model
 
 
-def _model_class(source: _Source, options: Mapping[str, Any]) -> Any:
-    found = AutoConfig.from_pretrained(
-        source.home, local_files_only=True, trust_remote_code=False, **options
-    )
-    # A vision-language model that transformers keeps in a list of its own.
-    is_language_model = found.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+def _model_class(config: PreTrainedConfig) -> Any:
+    # A vision-language model may stand in a list of its own.
+    is_language_model = config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
     return AutoModelForCausalLM if is_language_model else AutoModelForImageTextToText
 
 

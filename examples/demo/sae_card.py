@@ -278,7 +278,8 @@ def loss_lines(losses: list[Loss]) -> list[str]:
     return [
         "",
         "Next-token loss in nats on plain held-out text, with the model's own activations and with",
-        "reconstructions at all positions that are not left out:",
+        "reconstructions at all positions that are not left out. So few tokens, and no interval: a",
+        "small difference, of either sign, says nothing.",
         "",
         "| language | tokens | own | SAE | delta CE |",
         "|---|---|---|---|---|",

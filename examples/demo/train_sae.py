@@ -60,6 +60,7 @@ def arguments() -> argparse.Namespace:
     add("--cache", type=Path, default=HERE / "cache", help="where activations are kept")
     add("--languages", nargs="+", default=list(HELP_FOLDERS), choices=[*HELP_FOLDERS, OWN])
     add("--latents", type=int, default=6144)
+    add("--emphasis", default="en", help="language shown twice in each epoch; '' for none")
     add("--k", type=float, default=36, help="active latents in training, on average")
     add("--max-l0", type=float, default=39, help="mean L0 that no stratum exceeds in training")
     add("--tokens", type=int, default=480_000, help="tokens of training text")
@@ -112,7 +113,7 @@ def train(args: argparse.Namespace, by_stratum: dict[str, torch.Tensor]) -> None
     from sae_lens.training.sae_trainer import SAETrainer
 
     torch.manual_seed(args.seed)
-    rows = torch.cat(list(by_stratum.values()))
+    rows = torch.cat(emphasised(by_stratum, args.emphasis))
     mean = rows.float().mean(0)
     scale = float(rows.shape[1] ** 0.5 / (rows.float() - mean).norm(dim=-1).mean())
     sae = BatchTopKTrainingSAE(
@@ -134,6 +135,16 @@ def train(args: argparse.Namespace, by_stratum: dict[str, torch.Tensor]) -> None
     SAETrainer(config, sae, shuffled(rows, scale, args.batch, args.seed)).fit()
     sae.fold_activation_norm_scaling_factor(scale)
     write_sae(args, sae, by_stratum)
+
+
+def emphasised(by_stratum: dict[str, torch.Tensor], language: str) -> list[torch.Tensor]:
+    """Every stratum once, and those of one language again.
+
+    A model that was trained on English tells more apart in it, so that at the same L0 English is
+    reconstructed worst; and it is the language that features are found in.
+    """
+    again = [rows for name, rows in by_stratum.items() if name.split(",")[0] == language]
+    return [*by_stratum.values(), *again]
 
 
 class CandidateTopK(torch.nn.Module):
@@ -181,7 +192,8 @@ def write_sae(args: argparse.Namespace, sae: object, by_stratum: dict[str, torch
     path = args.out / "sae_weights.safetensors"
     weights = {name: tensor.half() for name, tensor in load_file(path).items()}
     weights["threshold"] = threshold(weights, by_stratum, args.max_l0)
-    path.write_bytes(save(weights))  # unlike save_file, with the modes that files have here
+    path.unlink()  # save_file leaves files that only their owner can read
+    path.write_bytes(save(weights))
     cfg = json.loads((args.out / "cfg.json").read_text(encoding="utf-8"))
     subject = Subject(args.subject, args.hook, torch.float32)
     cfg["metadata"] = {
@@ -199,7 +211,7 @@ def write_sae(args: argparse.Namespace, sae: object, by_stratum: dict[str, torch
 
 def training_facts(args: argparse.Namespace, by_stratum: dict[str, torch.Tensor]) -> dict:
     """What the card says of the training, kept with the SAE so that a card can be made again."""
-    names = "k max_l0 samples batch lr seed dtype autocast languages"
+    names = "emphasis k max_l0 samples batch lr seed dtype autocast languages"
     settings = {name: getattr(args, name) for name in names.split()}
     return settings | {"activations": {name: len(rows) for name, rows in by_stratum.items()}}
 

@@ -219,6 +219,14 @@ def test_a_version_that_cannot_follow_is_refused(tmp_path: Path, version: str, m
         build_example(tmp_path, version=version, parent=parent)
 
 
+def test_a_parent_of_another_system_is_refused(tmp_path: Path):
+    facts = SystemFacts(name="other", title="Other", version="1")
+    parent = Parent("1.0.0", digest_bytes(b""), example_evidence(system=facts))
+
+    with pytest.raises(PackError, match="the parent is a pack of 'other', not of 'demo'"):
+        build_example(tmp_path, version="1.0.1", parent=parent)
+
+
 def test_versions_say_what_changed():
     before = example_evidence()
     parent = Parent("1.4.2", digest_bytes(b""), before)

@@ -16,6 +16,7 @@ from compliance.packs.items import root_digest
 from compliance.packs.reading import parse_items, read_pack
 from compliance.packs.sign import make_statement, sign_statement
 from compliance.records.base import canonical_bytes
+from compliance.records.statement import SignedFile
 from compliance.records.verification import Check, Outcome
 from compliance.trail import lines, parse, sign_checkpoint
 from tests.packs.example import (
@@ -78,13 +79,12 @@ def redigest(pack: Path, signer: Signer | None = None) -> None:
     write_tag_manifest(pack)
 
 
-def resign(pack: Path, root: str, signer: Signer) -> None:
-    manifest = (pack / layout.MANIFEST).read_bytes()
+def resign(pack: Path, root: str, signer: Signer, **changes: str) -> None:
+    """Sign anew; ``changes`` are what the statement says of the pack."""
     tags = {n: hashlib.sha256((pack / n).read_bytes()).hexdigest() for n in layout.SIGNED_TAG_FILES}
-    statement = make_statement(
-        tags, pack_id="demo-1.0.0", version="1.0.0", root_digest=root, parent_digest=None,
-        signer=signer, signed_at=MOMENT,
-    )  # fmt: skip
+    said = {"pack_id": "demo-1.0.0", "version": "1.0.0", "parent_digest": None} | changes
+    statement = make_statement(tags, root_digest=root, signer=signer, signed_at=MOMENT, **said)
+    manifest = (pack / layout.MANIFEST).read_bytes()
     (pack / layout.STATEMENT).write_bytes(sign_statement(statement, signer))
     (pack / layout.MANIFEST_SIGNATURE).write_bytes(signer.key.sign(manifest))
     (pack / layout.PUBLIC_KEY).write_bytes(signer.public_pem)
@@ -306,7 +306,10 @@ def test_odd_item_lines_name_the_line(pack: Path, kind: str, key: bytes):
 def test_a_long_file_is_not_read(pack: Path, key: bytes, monkeypatch):
     monkeypatch.setattr(layout, "MAX_JSON_FILE", 100)
 
-    assert {layout.EVIDENCE, layout.ITEMS, layout.TRAIL} <= named(pack, key)
+    problems = failures(pack, key)
+
+    assert {check.path for check in problems} == {layout.EVIDENCE, layout.ITEMS, layout.TRAIL}
+    assert all("at most 100 are read" in check.message for check in problems)
 
 
 MANIFESTS = {
@@ -335,6 +338,37 @@ def test_a_wrong_count_of_bytes_is_named(pack: Path, key: bytes):
     path.write_text(path.read_text().replace("Payload-Oxum: ", "Payload-Oxum: 1"))
 
     assert any("Payload-Oxum" in check.message for check in failures(pack, key))
+
+
+INFOS = {
+    "unsorted": lambda rows: [rows[1], rows[0], *rows[2:]],
+    "repeated": lambda rows: [rows[0], *rows],
+    "other line ends": lambda rows: [row + "\r" for row in rows],
+    "no end": lambda rows: rows[:-1],
+    "no value": lambda rows: [rows[0].split(" ")[0], *rows[1:]],
+    "another label": lambda rows: ["A-Label: x", *rows],
+    "a label less": lambda rows: rows[1:],
+}
+
+
+@pytest.mark.parametrize("kind", INFOS)
+def test_an_odd_bag_info_is_named_though_it_is_signed(pack: Path, kind: str, key: bytes):
+    root = verify_integrity(pack).root_digest or ""
+    path = pack / layout.BAG_INFO
+    path.write_bytes("\n".join(INFOS[kind](path.read_text().split("\n"))).encode())
+    resign(pack, root, SIGNER)
+    write_tag_manifest(pack)
+
+    assert [(check.name, check.path) for check in failures(pack, key)] == [("bag", layout.BAG_INFO)]
+
+
+def test_files_that_differ_in_case_only_are_named_though_they_are_signed(pack: Path, key: bytes):
+    if (pack / "data/REPORT.html").exists():
+        pytest.skip("this disk does not tell them apart")
+    (pack / "data/REPORT.html").write_bytes(b"another report")
+    redigest(pack, SIGNER)
+
+    assert named(pack, key) == {"data/report.html"}
 
 
 @pytest.mark.parametrize("target", ["file", "folder", "outside", "nowhere"])
@@ -432,6 +466,90 @@ def test_a_wrong_root_is_named_though_it_is_signed(pack: Path, key: bytes):
 
     assert {check.name for check in problems} == {"root"}
     assert {check.path for check in problems} == {layout.BAG_INFO, layout.STATEMENT}
+
+
+@pytest.mark.parametrize(
+    ("changes", "path"),
+    [
+        ({"pack_id": "demo-1.0.1"}, layout.STATEMENT),
+        ({"version": "1.0.1"}, layout.STATEMENT),
+        ({"pack_id": "demo-1.0.1", "version": "1.0.1"}, layout.BAG_INFO),
+        ({"parent_digest": "sha256:" + "0" * 64}, layout.BAG_INFO),
+    ],
+)
+def test_a_signed_statement_about_another_pack_is_named(
+    pack: Path, changes: dict[str, str], path: str, key: bytes
+):
+    root = verify_integrity(pack).root_digest or ""
+    resign(pack, root, SIGNER, **changes)
+    write_tag_manifest(pack)
+
+    assert ("statement", path) in {(c.name, c.path) for c in failures(pack, key)}
+
+
+def test_a_signed_statement_with_two_roots_is_named(pack: Path, key: bytes):
+    with read_pack(pack) as opened:
+        statement = opened.statement
+    other = SignedFile(name="root", digest={"rfc6962Sha256": "0" * 64})
+    forged = statement.model_copy(update={"subject": (*statement.subject[:-1], other)})
+    resign(pack, statement.predicate.root_digest, SIGNER)
+    (pack / layout.STATEMENT).write_bytes(sign_statement(forged, SIGNER))
+    write_tag_manifest(pack)
+
+    assert named(pack, key) == {layout.STATEMENT}
+
+
+def test_an_observation_that_the_evidence_does_not_rest_on_is_named(pack: Path, key: bytes):
+    path = "data/observations/confirm/scores.csv"
+    (pack / path).write_bytes(b"other")
+    redigest(pack, SIGNER)
+
+    assert [(check.name, check.path) for check in failures(pack, key)] == [("evidence", path)]
+
+
+def test_a_signed_bag_of_another_kind_is_named(pack: Path, key: bytes):
+    root = verify_integrity(pack).root_digest or ""
+    (pack / layout.BAGIT).write_bytes(layout.BAGIT_TEXT.replace(b"1.0", b"0.97"))
+    resign(pack, root, SIGNER)
+    write_tag_manifest(pack)
+
+    assert [(check.name, check.path) for check in failures(pack, key)] == [("bag", layout.BAGIT)]
+
+
+@pytest.mark.parametrize("path", [layout.PUBLIC_KEY, layout.approval_paths("reviewer")[1]])
+def test_a_key_in_another_spelling_is_named(pack: Path, path: str, key: bytes):
+    (pack / path).write_bytes(b"hello\n" + (pack / path).read_bytes())
+    write_tag_manifest(pack)
+
+    assert named(pack, key) == {path}
+
+
+@pytest.mark.parametrize("path", [layout.STATEMENT, layout.approval_paths("reviewer")[0]])
+def test_a_signature_in_another_spelling_is_named(pack: Path, path: str, key: bytes):
+    """The last four bits of base64 before ``==`` carry nothing."""
+    data = (pack / path).read_bytes()
+    place = data.index(b'=="}') - 1
+    letters = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+    other = letters[letters.index(data[place]) + 1]
+    (pack / path).write_bytes(data[:place] + bytes([other]) + data[place + 1 :])
+    write_tag_manifest(pack)
+
+    assert path in named(pack, key)
+
+
+def test_an_approval_of_another_version_is_named(pack: Path, key: bytes):
+    with read_pack(pack) as opened:
+        root, digests = opened.statement.predicate.root_digest, opened.folder.digests
+    statement = make_statement(
+        {name: digests[name] for name in (*layout.SIGNED_TAG_FILES, layout.STATEMENT)},
+        pack_id="demo-2.0.0", version="2.0.0", root_digest=root, parent_digest=None,
+        signer=REVIEWER, signed_at=MOMENT,
+    )  # fmt: skip
+    path = layout.approval_paths("reviewer")[0]
+    (pack / path).write_bytes(sign_statement(statement, REVIEWER))
+    write_tag_manifest(pack)
+
+    assert named(pack, key) == {path}
 
 
 def test_an_approval_moved_from_another_pack_is_named(pack: Path, tmp_path: Path, key: bytes):

@@ -136,13 +136,19 @@ def test_a_transcoder_does_not_subtract_b_dec(tmp_path, activations):
 
     assert torch.equal(latents, load(other).encode(activations))
     assert load(path).decode(latents).shape == (len(activations), WIDTH + 3)
+    with pytest.raises(SaeError, match="apply_b_dec_to_input is true"):
+        load(save_tiny_sae(tmp_path / "wrong", "transcoder", apply_b_dec_to_input=True))
 
 
 @pytest.mark.parametrize("architecture", ["standard", "jumprelu", "gated", "matching_pursuit"])
 def test_the_activation_scale_is_folded_as_saelens_folds_it(tmp_path, activations, architecture):
     normalised = {"normalize_activations": "expected_average_only_in"}
     # A threshold that ends the pursuit, so that scaling it shows.
-    pursuit = {"residual_threshold": 2.0} if architecture == "matching_pursuit" else {}
+    pursuit = (
+        {"residual_threshold": 3.0, "max_iterations": 30}
+        if architecture == "matching_pursuit"
+        else {}
+    )
     path = save_tiny_sae(tmp_path / "sae", architecture, **normalised, **pursuit)
     theirs = lens_sae(path)
     theirs.fold_activation_norm_scaling_factor(0.37)
