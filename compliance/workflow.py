@@ -54,7 +54,7 @@ from compliance.packs.reading import OpenPack, read_pack
 from compliance.packs.version import next_version
 from compliance.progress import SILENT, Progress
 from compliance.records.audit import AuditConfig, SystemFacts
-from compliance.records.base import digest_of, to_json
+from compliance.records.base import digest_bytes, digest_of, to_json
 from compliance.records.evidence import Evidence
 from compliance.records.pack import PackedItem
 from compliance.records.plan import Lock, Plan
@@ -592,6 +592,7 @@ def _check_numbers(path: Path) -> list[Check]:
             evidence, files = opened.evidence, opened.observations()
             items = {i.item.id: i.item for i in opened.items if isinstance(i, PackedItem)}
             problems += frozen_differences(evidence, _frozen(opened.trail))
+            problems += _law_differences(opened)
             problems += item_differences(evidence.plan, files, items)
             problems += recompute(evidence, files)
     except (PlanError, StatisticsError, VerificationError) as error:
@@ -615,6 +616,17 @@ def _check_numbers(path: Path) -> list[Check]:
             message="the model was not run again: observations are taken as they are",
         ),
     ]
+
+
+def _law_differences(opened: OpenPack) -> Iterable[ComplianceError]:
+    """The law files in the pack against the digests that the evidence names."""
+    law = opened.evidence.law
+    for name, stored in (
+        ("provisions", law.provisions_digest),
+        ("mapping", law.mapping_digest),
+    ):
+        found = digest_bytes(opened.file(f"data/law/{name}.yaml"))
+        yield from differences(f"law.{name}_digest", stored, found)
 
 
 def _frozen(entries: Sequence[Entry]) -> dict[str, object]:

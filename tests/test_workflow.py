@@ -92,9 +92,7 @@ def test_stage_by_stage_gives_the_same_evidence_as_audit(finished_audit, tmp_pat
     assert workflow.observe(path) == "confirm"
     evidence = workflow.assess(path)
 
-    whole = json.loads(
-        next(finished_audit.glob("packs/*/data/evidence.json")).read_bytes()
-    )
+    whole = json.loads(next(finished_audit.glob("packs/*/data/evidence.json")).read_bytes())
     assert to_json(evidence) == whole
 
 
@@ -108,7 +106,9 @@ def test_an_audit_that_is_done_is_not_done_again(finished_audit, finished_pack, 
     assert files_of(copy) == before
 
 
-def test_changed_words_make_a_patch_version_that_names_its_parent(finished_audit, tmp_path, no_report):
+def test_changed_words_make_a_patch_version_that_names_its_parent(
+    finished_audit, tmp_path, no_report
+):
     copy = Path(shutil.copytree(finished_audit, tmp_path / "copy"))
     text = (copy / "system.yaml").read_text(encoding="utf-8")
     (copy / "system.yaml").write_text(text.replace("Testing", "Trying"), encoding="utf-8")
@@ -120,12 +120,12 @@ def test_changed_words_make_a_patch_version_that_names_its_parent(finished_audit
     assert workflow.verify(pack, key=issuer(copy)).ok
 
 
-def test_a_second_opening_of_the_same_confirm_groups_is_counted(finished_audit, tmp_path, no_report):
+def test_a_second_opening_of_the_same_confirm_groups_is_counted(
+    finished_audit, tmp_path, no_report
+):
     copy = Path(shutil.copytree(finished_audit, tmp_path / "copy"))
     text = (copy / "audit.yaml").read_text(encoding="utf-8")
-    (copy / "audit.yaml").write_text(
-        text.replace("alpha: 0.1", "alpha: 0.2"), encoding="utf-8"
-    )
+    (copy / "audit.yaml").write_text(text.replace("alpha: 0.1", "alpha: 0.2"), encoding="utf-8")
 
     pack = workflow.audit(copy / "audit.yaml")
 

@@ -41,8 +41,9 @@ def item_table(shards: Sequence[Shard], items: Mapping[str, Placed]) -> pd.DataF
             item = placed.item
             rows.append(
                 (item.id, placed.suite, item.group, placed.split, item.concept or "",
-                 item.label.value, item.language, item.modality, item.rendering, item.format, item.stratum or "", item.origin,
-                 item.reviewed or "", int(tokens), int(beyond), int(sinks))
+                 item.label.value, item.language, item.modality, item.rendering, item.format,
+                 item.stratum or "", item.origin, item.reviewed or "",
+                 int(tokens), int(beyond), int(sinks))
             )  # fmt: skip
     return pd.DataFrame(sorted(rows), columns=list(ITEM_COLUMNS))
 

@@ -1,11 +1,15 @@
 #!/usr/bin/env bash
 # Renders the first two pages of the demo's report, side by side, into docs/images/pack.png.
-# Run 'make demo' before. Needs pdftoppm (Debian: poppler-utils), which 'make test' installs too.
+#
+#   docs/images/make.sh [REPORT.pdf]     default: the newest report in demo/packs; run 'make demo' before
+#
+# Needs pdftoppm (Debian: poppler-utils), which 'make demo' and 'make test' install too.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 shopt -s nullglob
-reports=(demo/packs/*/data/report.pdf)
+reports=("${1:-}")
+[[ $# -gt 0 ]] || reports=(demo/packs/*/data/report.pdf)
 [[ ${#reports[@]} -gt 0 ]] || { echo "no report in demo/packs; run 'make demo' first" >&2; exit 2; }
 
 pages=$(mktemp -d)

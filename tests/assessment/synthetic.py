@@ -12,6 +12,7 @@ import pandas as pd
 from compliance.assessment.locking import make_lock
 from compliance.assessment.tables import ConfirmObservations, FitObservations, file_digests
 from compliance.records.audit import Claims
+from compliance.records.observation import FIDELITY_COLUMNS, ITEM_COLUMNS
 from compliance.records.plan import Cell, Lock, Plan, PlannedProbe, Rule, Splits
 from compliance.records.subject import ModelFacts, SaeFacts
 from compliance.records.suite import ConceptSheet, Datasheet, SuiteFacts
@@ -108,8 +109,6 @@ def _items(plan: Plan, splits: dict[str, range], benign: range, benign_split: st
                                      label, lang))  # fmt: skip
         for g in benign:
             rows.append(_row(f"b{g:04d}-{lang}", f"b{g:04d}", benign_split, "", "negative", lang))
-    from compliance.records.observation import ITEM_COLUMNS
-
     return pd.DataFrame(sorted(rows), columns=list(ITEM_COLUMNS))
 
 
@@ -159,10 +158,8 @@ def _confirm(plan: Plan, world: World, stream: np.random.RandomState) -> Confirm
         scores.append((row.item, "danger", "dense", float(np.float32(stream.randn()))))
         if row.label == "negative":
             x = stream.randn(20, WIDTH)
-            fidelity.append((row.item, 0, 20, world.error * float((x**2).sum()),
-                             float((x**2).sum()), 60.0, x.sum(axis=0).astype(np.float32)))  # fmt: skip
-    from compliance.records.observation import FIDELITY_COLUMNS
-
+            squares, sums = float((x**2).sum()), x.sum(axis=0).astype(np.float32)
+            fidelity.append((row.item, 0, 20, world.error * squares, squares, 60.0, sums))
     return ConfirmObservations(
         items=items,
         scores=pd.DataFrame(sorted(scores), columns=["item", "concept", "scorer", "score"]),

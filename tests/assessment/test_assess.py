@@ -185,9 +185,7 @@ def test_a_rule_that_cannot_be_measured_keeps_every_cell_from_being_supported():
 
 def test_a_cell_without_items_is_not_covered_and_keeps_p_1_in_its_family():
     plan = make_plan(languages=("en", "el", "ja"))
-    lock, files = make_files(
-        plan.model_copy(update={"languages": ("en", "el")}), GOOD
-    )
+    lock, files = make_files(plan.model_copy(update={"languages": ("en", "el")}), GOOD)
     lock = lock.model_copy(
         update={
             "cut_offs": (

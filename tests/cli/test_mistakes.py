@@ -117,7 +117,10 @@ MISTAKES = {
     "wrong language tag": (configure(languages=["en", "jp"]), "'jp' is not a BCP 47"),
     "reference not among languages": (configure(languages=["el"]), "'en' is not among"),
     "concept without a suite": (configure(probes=[{"concept": "greed"}]), "concept 'greed'"),
-    "concept twice": (configure(probes=[{"concept": "danger"}, {"concept": "danger"}]), "may appear once"),
+    "concept twice": (
+        configure(probes=[{"concept": "danger"}, {"concept": "danger"}]),
+        "may appear once",
+    ),
     "feature that the SAE lacks": (
         configure(probes=[{"concept": "danger", "features": [64]}]),
         "latent 64 is not in the SAE",
