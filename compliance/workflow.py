@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from compliance import __version__, trail
 from compliance.assessment.assess import assess as assess_observations
@@ -432,21 +432,24 @@ def _confirm_files(
 
 
 def _open_confirm(run: RunFolder, items: Iterable[Item]) -> None:
-    """Opening the confirm split is an event, and counted: PROTOCOL section 2."""
-    groups = sorted({item.group for item in items})
-    _once(
-        run,
-        "confirmation-opened",
-        {"groups": digest_of(groups), "lock": digest_of(run.lock())},
-    )
+    """Opening the confirm split is an event, and counted: PROTOCOL section 2.
+
+    Counted are the openings of the same groups by all runs beside this ``audit.yaml``.
+    """
+    facts = {
+        "groups": digest_of(sorted({item.group for item in items})),
+        "lock": digest_of(run.lock()),
+    }
+    if any(facts.items() <= opened.items() for opened in _openings(run.trail)):
+        return
+    before = [o for path in all_trails(run.path.parent.parent) for o in _openings(path)]
+    count = 1 + sum(opened["groups"] == facts["groups"] for opened in before)
+    _once(run, "confirmation-opened", {**facts, "opening": count})
 
 
-def _openings(run: RunFolder) -> int:
-    """How often these confirm groups were opened by any run beside this audit.yaml."""
-    opened = [e for path in all_trails(run.path.parent.parent) for e in trail.read(path)]
-    events = [e.facts for e in opened if e.kind == "confirmation-opened"]
-    mine = [e.facts for e in trail.read(run.trail) if e.kind == "confirmation-opened"]
-    return sum(event["groups"] == mine[0]["groups"] for event in events) if mine else 0
+def _openings(path: Path) -> list[dict[str, Any]]:
+    """What a trail says of each opening of confirm groups."""
+    return [e.facts for e in trail.read(path) if e.kind == "confirmation-opened"]
 
 
 def _lock(run: RunFolder, progress: Progress) -> Lock:
@@ -479,7 +482,7 @@ def _assess(run: RunFolder, system: SystemFacts, catalog: Catalog, progress: Pro
         system=system,
         environment=run.environment(),
         law=catalog.facts(),
-        confirm_openings=_openings(run),
+        confirm_openings=_openings(run.trail)[-1]["opening"],
     )
     run.write("evidence.json", evidence)
     _once(run, "assessed", {"evidence": digest_of(evidence)})
@@ -630,7 +633,7 @@ def _law_differences(opened: OpenPack) -> Iterable[ComplianceError]:
 
 
 def _frozen(entries: Sequence[Entry]) -> dict[str, object]:
-    """What the trail recorded of plan, lock and environment; the last of each counts."""
+    """What the trail recorded of what cannot be recomputed; the last of each counts."""
     found: dict[str, object] = {}
     for entry in entries:
         match entry.kind:
@@ -640,6 +643,8 @@ def _frozen(entries: Sequence[Entry]) -> dict[str, object]:
                 found["lock"] = entry.facts.get("record")
             case "run-finished":
                 found["environment"] = entry.facts.get("environment")
+            case "confirmation-opened":
+                found["confirm_openings"] = entry.facts.get("opening")
     return found
 
 
@@ -691,7 +696,7 @@ def _environment(reader: Reader) -> Environment:
     )
 
 
-def _once(run: RunFolder, kind: str, facts: dict) -> None:
+def _once(run: RunFolder, kind: str, facts: dict[str, Any]) -> None:
     """Append an entry unless the trail has it: a resumed stage is not a second event."""
     trail.recover(run.trail, at=_now(), actor=SOFTWARE)
     entries = trail.read(run.trail) if run.trail.exists() else ()

@@ -192,6 +192,32 @@ def test_batches_change_nothing_beyond_the_tolerance(finished_audit, tmp_path, n
     assert np.allclose(tables[0]["score"], tables[1]["score"], rtol=1e-4, atol=1e-5)
 
 
+def test_every_number_that_cannot_be_recomputed_stands_in_the_trail_too(finished_pack):
+    """Plan, environment and openings; lock, results and findings: tests/assessment."""
+    from compliance.assessment.assess import frozen_differences
+    from compliance.packs.reading import read_pack
+    from compliance.records.evidence import Evidence
+    from tests.assessment.test_assess import altered, numbers
+
+    with read_pack(finished_pack) as opened:
+        frozen, plain = workflow._frozen(opened.trail), to_json(opened.evidence)
+    recomputed = ("lock", "results", "findings")
+    paths = [p for p in numbers(plain) if p[0] not in recomputed]
+
+    missed = []
+    for path in paths:
+        try:
+            forged = Evidence.model_validate(altered(plain, path))
+        except ValueError:
+            continue  # the record itself refuses the number
+        named = [m.where for m in frozen_differences(forged, frozen)]
+        if not any(where.startswith(path[0]) for where in named):
+            missed.append(path)
+
+    assert len(paths) > 30
+    assert not missed
+
+
 @pytest.mark.parametrize("part", ["plan", "lock", "environment", "results", "findings"])
 def test_numbers_altered_with_all_digests_redone_are_named(finished_pack, tmp_path, part):
     """The forger redoes evidence, manifest and root but has neither key nor another trail."""

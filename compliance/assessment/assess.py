@@ -99,15 +99,16 @@ def recompute(evidence: Evidence, files: Mapping[str, bytes]) -> Iterator[Number
 
 
 def frozen_differences(evidence: Evidence, frozen: Mapping[str, Any]) -> Iterator[NumberMismatch]:
-    """Yield where the evidence's plan, lock or environment is not what the trail recorded.
+    """Yield where the evidence is not what the trail recorded.
 
     Args:
         evidence: What the pack states.
-        frozen: JSON of ``plan``, ``lock`` and ``environment`` as the trail has them.
+        frozen: JSON of ``plan``, ``lock``, ``environment`` and ``confirm_openings`` as the trail
+            has them.
     """
-    for name in ("plan", "lock", "environment"):
-        stored = to_json(getattr(evidence, name))
-        yield from differences(name, stored, frozen.get(name))
+    stored = to_json(evidence)
+    for name in ("plan", "lock", "environment", "confirm_openings"):
+        yield from differences(name, stored[name], frozen.get(name))
 
 
 def item_differences(
@@ -201,7 +202,12 @@ def _findings(findings: tuple[Finding, ...]) -> dict[str, Any]:
 
 
 def _same(stored: Any, computed: Any) -> bool:
-    if all(isinstance(v, int | float) and not isinstance(v, bool) for v in (stored, computed)):
+    """Equal, or within the tolerance where either is a fraction; two whole numbers have none.
+
+    Canonical JSON writes 1.0 as 1, so a fraction may come back as a whole number.
+    """
+    kinds = {type(stored), type(computed)}
+    if float in kinds and kinds <= {float, int}:
         return math.isclose(
             stored, computed, rel_tol=RELATIVE_TOLERANCE, abs_tol=ABSOLUTE_TOLERANCE
         )

@@ -77,7 +77,9 @@ def probe_scores(
         wanted = {(f.sae, f.latent) for f in probe.features}
         mine = table[(table["concept"] == probe.concept)]
         keys = pd.MultiIndex.from_arrays([mine["sae"], mine["latent"]])
-        best = mine[keys.isin(list(wanted))].groupby("item")["score"].max()
+        fired = mine[keys.isin(list(wanted))].groupby("item")["score"]
+        # some architectures have latents below zero, and one that is silent is above those
+        best = fired.max().where(fired.size() == len(wanted), fired.max().clip(lower=0))
         read = (scored["concept"] == probe.concept) & (scored["scorer"] == "tokens")
         rows += [
             (name, probe.concept, "probe", float(best.get(name, 0.0)))

@@ -109,7 +109,7 @@ SCORERS = ("probe", "tokens", "dense")
 
 def prepare_items(items: Sequence[Item], subject: Subject) -> list[Prepared]:
     """Tokenise all items first, so that one that cannot be read ends a run before it begins."""
-    limit = getattr(subject.model.config, "max_position_embeddings", None)
+    limit = getattr(subject.model.config.get_text_config(), "max_position_embeddings", None)
     return [prepare(item, subject.tokenizer, limit=limit) for item in items]
 
 
@@ -323,7 +323,14 @@ def _pool(latents: Tensor, pooling: str) -> Tensor:
 
 def _output_hook(sae: Sae) -> str | None:
     """Where a transcoder's target is; an SAE's target is its input."""
-    return sae.config.hook_name_out if sae.config.is_transcoder else None
+    if not sae.config.is_transcoder:
+        return None
+    if sae.config.hook_name_out is None:
+        raise ProbeError(
+            f"{sae.facts.name}: cfg.json does not say where this transcoder writes",
+            hint="add hook_name_out to its metadata, such as blocks.0.hook_mlp_out",
+        )
+    return sae.config.hook_name_out
 
 
 def _cost(batch: Sequence[Prepared]) -> int:
@@ -345,13 +352,12 @@ def _read_shard(path: Path, name: str) -> Shard | None:
     try:
         with np.load(path, allow_pickle=False) as stored:
             arrays = {key: stored[key] for key in stored.files}
-    except (OSError, ValueError, EOFError, KeyError):
+        if str(arrays.pop("name")) != name:
+            return None
+        for field in ("vectors", "sum_vectors"):
+            lengths = arrays.pop(f"{field}_lengths")
+            parts = np.split(arrays[field], np.cumsum(lengths)[:-1])
+            arrays[field] = tuple(parts) if len(lengths) else ()
+        return Shard(**arrays)
+    except Exception:  # whatever a damaged file makes numpy and zipfile raise
         return None
-    if str(arrays.pop("name", "")) != name:
-        return None
-    for field in ("vectors", "sum_vectors"):
-        lengths = arrays.pop(f"{field}_lengths")
-        arrays[field] = (
-            tuple(np.split(arrays[field], np.cumsum(lengths)[:-1])) if len(lengths) else ()
-        )
-    return Shard(**arrays)

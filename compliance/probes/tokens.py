@@ -1,15 +1,18 @@
 """From an item to token ids and to the regions that probes read (PROTOCOL section 4).
 
-    prepared = prepare(item, subject.tokenizer)
+    prepared = prepare(item, subject.tokenizer, limit=512)
     prepared.regions["user"]        # positions in prepared.ids
 
-A region holds content only: BOS, EOS, PAD and everything the chat template adds lie outside.
+A region holds content only: BOS, EOS, PAD and everything the chat template adds lie outside, and
+so does a special token that a content spells out; words around it stay their author's.
 Regions are found by rendering the template twice, once with markers in place of the contents, and
-comparing; a template that rewrites contents is refused, since regions would be guesses.
+comparing; a template that rewrites contents is refused, since regions would be guesses. One that
+strips them is followed.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
@@ -19,6 +22,8 @@ from compliance.records.suite import Item, Message
 
 _MARK = "\ue000{}\ue001"
 _BETWEEN = "\n\n"
+_DAY = "{%- macro strftime_now(format) -%}01 Jan 2026{%- endmacro -%}"
+"""Put before a template that asks for today, so that an item has the same tokens every day."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +46,13 @@ def prepare(item: Item, tokenizer: PreTrainedTokenizerBase, *, limit: int | None
 
     Raises:
         ProbeError: The item is longer than the model's positions, has no content left, or the
-            chat template refuses or rewrites it.
+            chat template refuses or rewrites it; or the tokenizer is not a fast one.
     """
+    if not tokenizer.is_fast:
+        raise ProbeError(
+            f"{type(tokenizer).__name__}: does not say which characters a token covers",
+            hint="save the model with a fast tokenizer, which has a tokenizer.json",
+        )
     messages = item.messages or (Message(role="user", content=item.text or ""),)
     templated = tokenizer.chat_template is not None
     text, spans = _render(item, messages, tokenizer) if templated else _plain(messages)
@@ -55,7 +65,7 @@ def prepare(item: Item, tokenizer: PreTrainedTokenizerBase, *, limit: int | None
             f"item {item.id}: {len(ids)} tokens, the model has {limit} positions",
             hint="shorten the item; truncation would test another text",
         )
-    special = set(tokenizer.all_special_ids)
+    special = _special_ids(tokenizer)
     roles = [
         None if token in special else _role(start, end, spans)
         for token, (start, end) in zip(ids, encoded["offset_mapping"], strict=True)
@@ -74,6 +84,18 @@ def prepare(item: Item, tokenizer: PreTrainedTokenizerBase, *, limit: int | None
 Span = tuple[int, int, str]
 
 
+@lru_cache(maxsize=1)  # a Gemma has six thousand added tokens
+def _special_ids(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """Control tokens, named or not; an unknown word is content, unless its token ends texts too."""
+    added = tokenizer.added_tokens_decoder.items()
+    found = {*tokenizer.all_special_ids, *(index for index, token in added if token.special)}
+    if tokenizer.unk_token not in (
+        tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token,
+    ):  # fmt: skip
+        found.discard(tokenizer.unk_token_id)
+    return frozenset(found)
+
+
 def _plain(messages: Sequence[Message]) -> tuple[str, list[Span]]:
     """Contents one after the other, for a model without a chat template."""
     text, spans = "", []
@@ -87,42 +109,53 @@ def _plain(messages: Sequence[Message]) -> tuple[str, list[Span]]:
 def _render(
     item: Item, messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase
 ) -> tuple[str, list[Span]]:
+    template = tokenizer.get_chat_template()
+    if "strftime_now" in template:
+        template = _DAY + template
+
     def render(contents: Sequence[str]) -> str:
         turns = [{"role": m.role, "content": c} for m, c in zip(messages, contents, strict=True)]
         try:
-            return tokenizer.apply_chat_template(turns, tokenize=False)
+            return tokenizer.apply_chat_template(turns, chat_template=template, tokenize=False)
         except TemplateError as error:
             raise ProbeError(
                 f"item {item.id}: the model's chat template refuses it: {error}",
                 hint="such as a system message, or two turns of one role in a row",
             ) from error
 
-    marks = [_MARK.format(i) for i in range(len(messages))]
-    frame = render(marks)
+    frame = render([_MARK.format(i) for i in range(len(messages))])
+    contents = [message.content for message in messages]
+    rendered = render(contents)
+    for candidate in (contents, [content.strip() for content in contents]):
+        text, spans = _filled(frame, messages, candidate)
+        if text == rendered:
+            return text, spans
+    raise ProbeError(
+        f"item {item.id}: the model's chat template rewrites its content",
+        hint="regions cannot be found in rewritten text; use another template or item",
+    )
+
+
+def _filled(
+    frame: str, messages: Sequence[Message], contents: Sequence[str]
+) -> tuple[str, list[Span]]:
+    """The frame with contents in place of the markers, which stand there in the turns' order."""
     text, spans = "", []
-    for mark, message in zip(marks, messages, strict=True):
-        before, found, frame = frame.partition(mark)
-        content = message.content
+    for index, (message, content) in enumerate(zip(messages, contents, strict=True)):
+        before, _, frame = frame.partition(_MARK.format(index))
         text += before
         spans.append((len(text), len(text) + len(content), message.role))
         text += content
-        if not found:
-            break
-    text += frame
-    if text not in (
-        render([m.content for m in messages]),
-        render([c.content.strip() for c in messages]),
-    ):
-        raise ProbeError(
-            f"item {item.id}: the model's chat template rewrites its content",
-            hint="regions cannot be found in rewritten text; use another template or item",
-        )
-    return text, spans
+    return text + frame, spans
 
 
 def _role(start: int, end: int, spans: Sequence[Span]) -> str | None:
-    """Whose content a token lies in; one that reaches over the edge belongs to the template."""
+    """Whose content a token lies in; one that reaches over the edge belongs to the template.
+
+    Some tokenizers trim blanks off a token's place, so that a token of blanks alone has its end
+    as its start.
+    """
     for first, last, role in spans:
-        if first <= start and end <= last and start < end:
+        if first <= start and first < end <= last:
             return role
     return None
