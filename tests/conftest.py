@@ -40,9 +40,9 @@ def finished_pack(finished_audit: Path) -> Path:
 @pytest.fixture
 def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave rendering out, which takes most of an audit's time and is tested by itself."""
-    from compliance import workflow
+    from compliance.workflow import stages
 
     def render(evidence: object, *others: object) -> tuple[bytes, bytes]:
         return b"<!doctype html><title>report</title>", b"%PDF-1.7 stand-in"
 
-    monkeypatch.setattr(workflow, "_render", render)
+    monkeypatch.setattr(stages, "render", render)

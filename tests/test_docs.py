@@ -37,6 +37,7 @@ PAGES = [
     ROOT / "CHANGELOG.md",
     ROOT / "evidence" / "FORMAT.md",
     ROOT / "evidence" / "HOW-TO-VERIFY.md",
+    ROOT / "examples" / "README.md",
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
 REFERENCE = ROOT / "docs" / "reference"

@@ -139,6 +139,7 @@ import os, sys
 from pathlib import Path
 import compliance.storage as storage
 from compliance import workflow
+from compliance.workflow import stages
 
 left = int(sys.argv[2])
 replace = os.replace
@@ -151,7 +152,7 @@ def dying(source, target):
     replace(source, target)
 
 os.replace = dying
-workflow._render = lambda *a: (b"<!doctype html><title>report</title>", b"%PDF-1.7 stand-in")
+stages.render = lambda *a: (b"<!doctype html><title>report</title>", b"%PDF-1.7 stand-in")
 workflow.audit(Path(sys.argv[1]), key=Path(sys.argv[3]))
 """
 
@@ -197,10 +198,11 @@ def test_every_number_that_cannot_be_recomputed_stands_in_the_trail_too(finished
     from compliance.assessment.assess import frozen_differences
     from compliance.packs.reading import read_pack
     from compliance.records.evidence import Evidence
+    from compliance.workflow.checking import frozen_facts
     from tests.assessment.test_assess import altered, numbers
 
     with read_pack(finished_pack) as opened:
-        frozen, plain = workflow._frozen(opened.trail), to_json(opened.evidence)
+        frozen, plain = frozen_facts(opened.trail), to_json(opened.evidence)
     recomputed = ("lock", "results", "findings")
     paths = [p for p in numbers(plain) if p[0] not in recomputed]
 

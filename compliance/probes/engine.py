@@ -350,7 +350,7 @@ def _shard_bytes(shard: Shard, name: str) -> bytes:
 def _read_shard(path: Path, name: str) -> Shard | None:
     """A finished shard of this very task and batch, or None: then it is run again."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
             arrays = {key: stored[key] for key in stored.files}
         if str(arrays.pop("name")) != name:
             return None

@@ -134,7 +134,7 @@ def test_suites_lists_what_ships():
 
     assert found.exit_code == 0
     assert found.stdout.startswith("seed ")
-    assert "dangerous-content positive: en 64" in found.stdout
+    assert "dangerous-content positive: el 64, en 64" in found.stdout
 
 
 def test_saes_lists_every_release_of_the_registry():
@@ -146,10 +146,10 @@ def test_saes_lists_every_release_of_the_registry():
 
 
 def test_the_demo_says_what_is_missing_where_there_is_no_model(tmp_path, monkeypatch):
-    from compliance import workflow
+    from compliance.workflow import starting
 
     (tmp_path / "checkout" / "templates").mkdir(parents=True)
-    monkeypatch.setattr(workflow, "data_dir", lambda name: tmp_path / "checkout" / name)
+    monkeypatch.setattr(starting, "data_dir", lambda name: tmp_path / "checkout" / name)
 
     found = run("demo", "--to", tmp_path / "demo")
 

@@ -150,7 +150,7 @@ def test_without_a_template_bos_stands_once_in_front_and_in_no_region():
 
 @pytest.mark.parametrize("template", ["own", None], ids=str)
 def test_tokens_of_blanks_are_read_where_the_tokenizer_trims_their_places(template):
-    """GPT-NeoX's post-processor, for one, moves the start of such a token to its end."""
+    """A post-processor that trims moves the start of such a token to its end."""
     tokenizer = tiny_tokenizer() if template == "own" else with_template(None)
     tokenizer.backend_tokenizer.post_processor = processors.ByteLevel(
         add_prefix_space=False, trim_offsets=True

@@ -1,0 +1,41 @@
+"""The public verbs: the only place where probes, assessment, reports and packs meet.
+
+    from compliance import audit, verify
+
+    pack = audit(Path("audit.yaml"))
+    print(verify(pack).summary())
+
+Each verb does one stage, reads what the stage before wrote, and does nothing twice. Torch and
+WeasyPrint are imported inside the functions that need them, so that ``verify`` and ``gaps`` work
+in the base install.
+"""
+
+from compliance.workflow.audits import assess, audit, lock, observe, pack, plan, report
+from compliance.workflow.checking import verify
+from compliance.workflow.starting import (
+    Demo,
+    SuiteOverview,
+    check_suite,
+    demo,
+    gaps,
+    init,
+    shipped_suites,
+)
+
+__all__ = [
+    "Demo",
+    "SuiteOverview",
+    "assess",
+    "audit",
+    "check_suite",
+    "demo",
+    "gaps",
+    "init",
+    "lock",
+    "observe",
+    "pack",
+    "plan",
+    "report",
+    "shipped_suites",
+    "verify",
+]

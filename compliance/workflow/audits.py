@@ -1,0 +1,159 @@
+"""The verbs of an audit: one for each stage, and ``audit`` for the whole way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from compliance.assessment.assess import (
+    differences,
+)
+from compliance.catalog.load import load_catalog
+from compliance.documents import read_yaml
+from compliance.errors import (
+    PlanError,
+)
+from compliance.packs.version import next_version
+from compliance.progress import SILENT, Progress
+from compliance.records.audit import AuditConfig
+from compliance.records.base import to_json
+from compliance.records.evidence import Evidence
+from compliance.records.plan import Lock, Plan
+from compliance.runs import make_run, open_run
+from compliance.storage import write_bytes
+
+if TYPE_CHECKING:
+    pass
+
+from compliance.workflow.stages import (
+    assess_run,
+    freeze_plan,
+    load_reader,
+    load_suites,
+    load_system,
+    lock_run,
+    now,
+    pack_run,
+    plan_for,
+    render,
+    run_pass,
+)
+
+
+def plan(audit_file: Path, progress: Progress = SILENT) -> Plan:
+    """Freeze what is to be measured, and register it in the trail.
+
+    Raises:
+        ComplianceError: ``audit.yaml``, a suite, the model or an SAE cannot be used as asked.
+    """
+    config = read_yaml(audit_file, AuditConfig)
+    folder = audit_file.parent
+    suites = load_suites(config, folder)
+    progress.stage("loading model and SAEs")
+    return freeze_plan(config, folder, suites, load_reader(config, folder))
+
+
+def observe(audit_file: Path, progress: Progress = SILENT) -> str:
+    """Run the next pass: ``fit`` before the lock, ``confirm`` after it. Resumes where it stopped.
+
+    Returns:
+        The pass that is now complete.
+
+    Raises:
+        PlanError: Nothing is planned, or subject or suites are not those of the plan.
+    """
+    config = read_yaml(audit_file, AuditConfig)
+    folder = audit_file.parent
+    run = open_run(folder, config)
+    suites = load_suites(config, folder)
+    progress.stage("loading model and SAEs")
+    reader = load_reader(config, folder)
+    frozen = plan_for(config, suites, reader)
+    differing = next(differences("plan", to_json(run.plan()), to_json(frozen)), None)
+    if differing:
+        raise PlanError(
+            f"what is here is not what was planned: {differing}",
+            hint="put the planned model, SAE and suites back, or run 'compliance plan' again",
+        )
+    stage = "confirm" if run.has("lock.json") else "fit"
+    run_pass(run, stage, suites, reader, folder, progress)
+    return stage
+
+
+def lock(audit_file: Path, progress: Progress = SILENT) -> Lock:
+    """Freeze probe, cut-offs and fitted controls from the fit observations.
+
+    Raises:
+        PlanError: The fit observations are not there.
+    """
+    run = open_run(audit_file.parent, read_yaml(audit_file, AuditConfig))
+    return lock_run(run, progress)
+
+
+def assess(audit_file: Path, progress: Progress = SILENT) -> Evidence:
+    """Compute every result and verdict from the observations.
+
+    Raises:
+        PlanError: The confirm observations are not there.
+    """
+    config = read_yaml(audit_file, AuditConfig)
+    run = open_run(audit_file.parent, config)
+    return assess_run(run, load_system(config, audit_file.parent), load_catalog(), progress)
+
+
+def report(audit_file: Path, progress: Progress = SILENT) -> Path:
+    """Render the report of an assessment, outside any pack.
+
+    Returns:
+        The folder with ``report.html`` and ``report.pdf``.
+    """
+    config = read_yaml(audit_file, AuditConfig)
+    run = open_run(audit_file.parent, config)
+    evidence = run.evidence()
+    version = next_version(evidence, None)
+    html, pdf = render(evidence, load_catalog(), version, now(), run.observations(), progress)
+    write_bytes(run.path / "report" / "report.html", html)
+    write_bytes(run.path / "report" / "report.pdf", pdf)
+    return run.path / "report"
+
+
+def pack(audit_file: Path, *, key: Path | None = None, progress: Progress = SILENT) -> Path:
+    """Build the signed pack of an assessment.
+
+    Args:
+        audit_file: ``audit.yaml``.
+        key: The issuer's private key, ed25519 in PEM form. Without it ``keys/issuer.pem`` beside
+            ``audit.yaml`` is taken, and made when it is not there.
+        progress: Told what is being done.
+
+    Returns:
+        The pack's folder; the newest pack when it states the same evidence already.
+    """
+    config = read_yaml(audit_file, AuditConfig)
+    folder = audit_file.parent
+    run = open_run(folder, config)
+    return pack_run(run, folder, load_suites(config, folder), key, progress)
+
+
+def audit(audit_file: Path, *, key: Path | None = None, progress: Progress = SILENT) -> Path:
+    """The whole way: plan, observe, lock, observe, assess, report, pack. Resumes where it stopped.
+
+    Raises:
+        ComplianceError: Something that was asked for cannot be done; finished work is kept.
+    """
+    config = read_yaml(audit_file, AuditConfig)
+    folder = audit_file.parent
+    system, catalog, suites = (
+        load_system(config, folder),
+        load_catalog(),
+        load_suites(config, folder),
+    )
+    progress.stage("loading model and SAEs")
+    reader = load_reader(config, folder)
+    frozen = freeze_plan(config, folder, suites, reader)
+    run = make_run(folder, config, frozen)
+    run_pass(run, "fit", suites, reader, folder, progress)
+    lock_run(run, progress)
+    run_pass(run, "confirm", suites, reader, folder, progress)
+    assess_run(run, system, load_catalog(), progress)
+    return pack_run(run, folder, suites, key, progress)

@@ -1,0 +1,119 @@
+"""Checking a pack: digests and signature, and every number from the observations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from compliance.assessment.assess import (
+    differences,
+    frozen_differences,
+    item_differences,
+    recompute,
+)
+from compliance.errors import (
+    ComplianceError,
+    PlanError,
+    StatisticsError,
+    VerificationError,
+)
+from compliance.packs import layout
+from compliance.packs.integrity import verify_integrity
+from compliance.packs.reading import OpenPack, read_pack
+from compliance.progress import SILENT, Progress
+from compliance.records.base import digest_bytes
+from compliance.records.pack import PackedItem
+from compliance.records.trail import Entry
+from compliance.records.verification import Check, Outcome, Verification
+
+if TYPE_CHECKING:
+    pass
+
+
+def verify(
+    path: Path,
+    *,
+    level: Literal["integrity", "recompute"] = "recompute",
+    key: Path | None = None,
+    progress: Progress = SILENT,
+) -> Verification:
+    """Check a pack: ``integrity`` (digests, signature, trail) or ``recompute`` (every number too).
+
+    Args:
+        path: The pack, a folder or a ZIP of it.
+        level: How deep.
+        key: The issuer's public key, from outside the pack.
+        progress: Told what is being done.
+
+    Raises:
+        PackError: There is no pack at ``path``.
+    """
+    progress.stage("checking digests and signature")
+    found = verify_integrity(path, key=key.read_bytes() if key else None)
+    if level == "integrity":
+        return found
+    progress.stage("recomputing every number from the observations")
+    checks = (*found.checks, *_check_numbers(path))
+    return found.model_copy(update={"level": level, "checks": checks})
+
+
+def _check_numbers(path: Path) -> list[Check]:
+    """Every number of ``evidence.json`` against the observations, the trail and the items."""
+    problems: list[ComplianceError] = []
+    try:
+        with read_pack(path) as opened:
+            evidence, files = opened.evidence, opened.observations()
+            items = {i.item.id: i.item for i in opened.items if isinstance(i, PackedItem)}
+            problems += frozen_differences(evidence, frozen_facts(opened.trail))
+            problems += _law_differences(opened)
+            problems += item_differences(evidence.plan, files, items)
+            problems += recompute(evidence, files)
+    except (PlanError, StatisticsError, VerificationError) as error:
+        problems.append(error)
+    if problems:
+        return [
+            Check(name="numbers", status=Outcome.FAILED, path=layout.EVIDENCE, message=str(e))
+            for e in problems
+        ]
+    counted = f"{len(evidence.results)} results and {len(evidence.findings)} verdicts"
+    return [
+        Check(
+            name="numbers",
+            status=Outcome.PASSED,
+            path=layout.EVIDENCE,
+            message=f"lock, {counted} follow from the observations",
+        ),
+        Check(
+            name="reproduction",
+            status=Outcome.NOT_CHECKED,
+            message="the model was not run again: observations are taken as they are",
+        ),
+    ]
+
+
+def _law_differences(opened: OpenPack) -> Iterable[ComplianceError]:
+    """The law files in the pack against the digests that the evidence names."""
+    law = opened.evidence.law
+    for name, stored in (
+        ("provisions", law.provisions_digest),
+        ("mapping", law.mapping_digest),
+    ):
+        found = digest_bytes(opened.file(f"data/law/{name}.yaml"))
+        yield from differences(f"law.{name}_digest", stored, found)
+
+
+def frozen_facts(entries: Sequence[Entry]) -> dict[str, object]:
+    """What the trail recorded of what cannot be recomputed; the last of each counts."""
+    found: dict[str, object] = {}
+    for entry in entries:
+        match entry.kind:
+            case "plan-frozen":
+                found["plan"] = entry.facts.get("record")
+            case "locked":
+                found["lock"] = entry.facts.get("record")
+            case "run-finished":
+                found["environment"] = entry.facts.get("environment")
+            case "confirmation-opened":
+                found["confirm_openings"] = entry.facts.get("opening")
+    return found

@@ -1,0 +1,384 @@
+"""What each stage does on a run's folder.
+
+Each reads what the one before wrote, and does nothing that is done already.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compliance import __version__, trail
+from compliance.assessment.assess import assess as assess_observations
+from compliance.assessment.locking import make_lock, select_features
+from compliance.assessment.planning import make_plan, planned_items
+from compliance.assessment.tables import ConfirmObservations, FitObservations, file_digests
+from compliance.catalog.load import Catalog, load_catalog
+from compliance.documents import read_yaml
+from compliance.errors import (
+    PackError,
+    PlanError,
+    ProbeError,
+)
+from compliance.packs.build import PackContents, build_pack
+from compliance.packs.integrity import verify_integrity
+from compliance.packs.keys import Signer, create_keys, load_private_key
+from compliance.packs.reading import OpenPack, read_pack
+from compliance.packs.version import next_version
+from compliance.progress import Progress
+from compliance.records.audit import AuditConfig, SystemFacts
+from compliance.records.base import digest_of, to_json
+from compliance.records.evidence import Evidence
+from compliance.records.plan import Lock, Plan
+from compliance.records.schemas import all_schemas
+from compliance.records.subject import Environment
+from compliance.records.suite import Item
+from compliance.resources import data_dir
+from compliance.runs import RunFolder, all_trails, make_run
+from compliance.suites.load import Suite, load_suite
+
+if TYPE_CHECKING:
+    from compliance.probes.collect import Placed
+    from compliance.probes.engine import Reader, Shard
+
+
+SOFTWARE = f"sae-compliance {__version__}"
+PACKAGES = ("torch", "transformers", "sae-lens", "safetensors", "numpy", "scipy", "pandas")
+"""Packages whose versions can move the last digits of a run."""
+
+
+def freeze_plan(config: AuditConfig, folder: Path, suites: Sequence[Suite], reader: Reader) -> Plan:
+    """Make the plan and its run folder, and register suites and plan in the trail."""
+    frozen = plan_for(config, suites, reader)
+    run = make_run(folder, config, frozen)
+    for suite in suites:
+        _once(run, "suite-registered", {"suite": suite.datasheet.name, "digest": suite.digest})
+    _once(run, "plan-frozen", {"digest": digest_of(frozen), "record": to_json(frozen)})
+    return frozen
+
+
+def plan_for(config: AuditConfig, suites: Sequence[Suite], reader: Reader) -> Plan:
+    """The plan that these suites and this subject give."""
+    model = reader.subject.facts
+    return make_plan(
+        config,
+        model=model.model_copy(update={"name": config.subject.name or model.name}),
+        saes=[sae.facts for sae in reader.saes],
+        suites=suites,
+        software=SOFTWARE,
+    )
+
+
+def run_pass(
+    run: RunFolder, stage: str, suites: Sequence[Suite], reader: Reader, folder: Path,
+    progress: Progress,
+) -> None:  # fmt: skip
+    """Run one pass to its end and write its observation tables."""
+    from compliance.probes.collect import Placed
+
+    if run.observations(stage):
+        return
+    frozen = run.plan()
+    by_split = planned_items(frozen, suites)
+    splits = ("discover", "calibrate") if stage == "fit" else ("confirm",)
+    suite_of = {i.id: suite.datasheet.name for suite in suites for i in suite.items}
+    items = {i.id: Placed(i, suite_of[i.id], split) for split in splits for i in by_split[split]}
+    if stage == "confirm":
+        _open_confirm(run, by_split["confirm"])
+    _once(run, "run-started", {"pass": stage, "items": len(items)})
+    shards = _run_shards(run, stage, [p.item for p in items.values()], reader, progress)
+    files = (
+        _fit_files(frozen, shards, items, reader)
+        if stage == "fit"
+        else _confirm_files(frozen, shards, items)
+    )
+    run.write_observations(files)
+    environment = _environment(reader)
+    run.write("environment.json", environment)
+    _once(
+        run,
+        "run-finished",
+        {"pass": stage, "observations": file_digests(files), "environment": to_json(environment)},
+    )
+
+
+def _run_shards(
+    run: RunFolder, stage: str, items: Sequence[Item], reader: Reader, progress: Progress
+) -> list[Shard]:
+    from compliance.probes.engine import Task, prepare_items
+    from compliance.probes.engine import observe as observe_items
+
+    frozen = run.plan()
+    if stage == "fit":
+        task = Task(frozen, stage)
+    else:
+        locked = run.lock()
+        task = Task(frozen, stage, locked.probes, locked.directions)
+    progress.stage(f"running {len(items)} items ({stage})")
+    work = prepare_items(items, reader.subject)
+    return list(observe_items(work, task, reader, run.shards(stage), progress.advance))
+
+
+def _fit_files(
+    frozen: Plan, shards: Sequence[Shard], items: Mapping[str, Placed], reader: Reader
+) -> dict[str, bytes]:
+    """The fit tables. The search is read first: it says whose calibrate scores are to be kept."""
+    import pandas as pd
+
+    from compliance.probes import collect
+
+    table = collect.item_table(shards, items)
+    search = collect.search_table(shards, frozen, items)
+    probes = select_features(frozen, search, table)
+    scores = [
+        collect.score_table(shards, frozen),
+        collect.probe_scores(shards, frozen, probes, items),
+    ]
+    return FitObservations(
+        items=table,
+        scores=pd.concat(scores).sort_values(["item", "concept", "scorer"]),
+        search=search,
+        residuals=collect.residual_table(shards, frozen, reader.hook_names),
+    ).to_files()
+
+
+def _confirm_files(
+    frozen: Plan, shards: Sequence[Shard], items: Mapping[str, Placed]
+) -> dict[str, bytes]:
+    from compliance.probes import collect
+
+    return ConfirmObservations(
+        items=collect.item_table(shards, items),
+        scores=collect.score_table(shards, frozen),
+        fidelity=collect.fidelity_table(shards),
+    ).to_files()
+
+
+def _open_confirm(run: RunFolder, items: Iterable[Item]) -> None:
+    """Opening the confirm split is an event, and counted: PROTOCOL section 2.
+
+    Counted are the openings of the same groups by all runs beside this ``audit.yaml``.
+    """
+    facts = {
+        "groups": digest_of(sorted({item.group for item in items})),
+        "lock": digest_of(run.lock()),
+    }
+    if any(facts.items() <= opened.items() for opened in _openings(run.trail)):
+        return
+    before = [o for path in all_trails(run.path.parent.parent) for o in _openings(path)]
+    count = 1 + sum(opened["groups"] == facts["groups"] for opened in before)
+    _once(run, "confirmation-opened", {**facts, "opening": count})
+
+
+def _openings(path: Path) -> list[dict[str, Any]]:
+    """What a trail says of each opening of confirm groups."""
+    return [e.facts for e in trail.read(path) if e.kind == "confirmation-opened"]
+
+
+def lock_run(run: RunFolder, progress: Progress) -> Lock:
+    """Lock from the fit observations, unless it is locked already."""
+    if run.has("lock.json"):
+        return run.lock()
+    files = run.observations("fit")
+    if not files:
+        raise PlanError(
+            "the discover and calibrate splits have not been run",
+            hint="run 'compliance observe' first",
+        )
+    progress.stage("locking probe and cut-offs")
+    locked = make_lock(run.plan(), FitObservations.from_files(files), file_digests(files))
+    _once(run, "locked", {"digest": digest_of(locked), "record": to_json(locked)})
+    run.write("lock.json", locked)
+    return locked
+
+
+def assess_run(
+    run: RunFolder, system: SystemFacts, catalog: Catalog, progress: Progress
+) -> Evidence:
+    """Compute the evidence from all observations and write it."""
+    files = run.observations()
+    if not any(path.startswith("confirm/") for path in files):
+        raise PlanError(
+            "the confirm split has not been run", hint="run 'compliance observe' after the lock"
+        )
+    progress.stage("computing results and verdicts")
+    evidence = assess_observations(
+        run.plan(),
+        run.lock(),
+        files,
+        system=system,
+        environment=run.environment(),
+        law=catalog.facts(),
+        confirm_openings=_openings(run.trail)[-1]["opening"],
+    )
+    run.write("evidence.json", evidence)
+    _once(run, "assessed", {"evidence": digest_of(evidence)})
+    return evidence
+
+
+def pack_run(
+    run: RunFolder, folder: Path, suites: Sequence[Suite], key: Path | None, progress: Progress
+) -> Path:
+    """Build and sign the pack, unless the newest one states the same evidence."""
+    evidence, catalog = run.evidence(), load_catalog()
+    packs = folder / "packs"
+    parent = _newest_pack(packs, evidence.system.name)
+    if parent is not None and digest_of(parent.evidence) == digest_of(evidence):
+        return parent.folder.root
+    before = parent.as_parent() if parent else None
+    version = next_version(evidence, before)
+    built_at = now()
+    files = run.observations()
+    html, pdf = render(evidence, catalog, version, built_at, files, progress)
+    _once(run, "report-built", {"version": version, "evidence": digest_of(evidence)})
+    frozen = run.plan()
+    used = {item.id for items in planned_items(frozen, suites).values() for item in items}
+    progress.stage("building and signing the pack")
+    return build_pack(
+        packs,
+        PackContents(
+            evidence=evidence,
+            version=version,
+            parent=before,
+            report_html=html,
+            report_pdf=pdf,
+            items=[i for suite in suites for i in suite.items if i.id in used],
+            observations=files,
+            law=_law_files(),
+            schemas=all_schemas(),
+            trail=run.trail,
+        ),
+        signer=_signer(folder, key),
+        built_at=built_at,
+    )
+
+
+def render(
+    evidence: Evidence, catalog: Catalog, version: str, built_at: datetime,
+    observations: Mapping[str, bytes], progress: Progress,
+) -> tuple[bytes, bytes]:  # fmt: skip
+    """HTML and PDF; the PDF carries the evidence inside."""
+    from compliance.records.base import canonical_bytes
+    from compliance.reports.build import build_report
+    from compliance.reports.render import render_html, render_pdf
+
+    progress.stage("rendering the report")
+    pack_id = f"{evidence.system.name}-{version}"
+    built = build_report(evidence, catalog, pack_id=pack_id, version=version, built_at=built_at)
+    attachments = {"evidence.json": canonical_bytes(evidence)} | {
+        path.replace("/", "-"): observations[path]
+        for path in ("confirm/items.csv", "confirm/scores.csv")
+    }
+    pdf = render_pdf(
+        built,
+        attachments=attachments,
+        identifier=bytes.fromhex(digest_of(evidence).removeprefix("sha256:"))[:16],
+        when=built_at,
+    )
+    return render_html(built).encode("utf-8"), pdf
+
+
+def _law_files() -> dict[str, bytes]:
+    folder = data_dir("evidence/catalog")
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("*.yaml"))}
+
+
+def _signer(folder: Path, key: Path | None) -> Signer:
+    """The issuer's key; without one, a pair made once beside the audit."""
+    path = key or folder / "keys" / "issuer.pem"
+    if key is None and not path.exists():
+        create_keys(path, path.with_suffix(".pub.pem"))
+    return Signer(load_private_key(path))
+
+
+def _newest_pack(packs: Path, system: str) -> OpenPack | None:
+    """The latest version of a system's packs, which the next one names as its parent.
+
+    Raises:
+        PackError: It is damaged: its root would be signed again by its child.
+    """
+    found: list[tuple[list[int], Path]] = []
+    for path in packs.glob(f"{system}-*"):
+        version = path.name.removeprefix(f"{system}-").split(".")
+        if len(version) == 3 and all(part.isdigit() for part in version):
+            found.append(([int(part) for part in version], path))
+    if not found:
+        return None
+    latest = max(found)[1]
+    damage = verify_integrity(latest).failed
+    if damage:
+        raise PackError(
+            f"{latest.name}: the newest pack is damaged: {damage[0].line}",
+            hint="restore it, or move it away; a new pack must not follow a damaged one",
+        )
+    with read_pack(latest) as opened:
+        return opened
+
+
+def load_suites(config: AuditConfig, folder: Path) -> list[Suite]:
+    """The suites of an audit, in its order."""
+    return [load_suite(name, folder) for name in config.suites]
+
+
+def load_system(config: AuditConfig, folder: Path) -> SystemFacts:
+    """What the provider declares."""
+    return read_yaml(folder / config.system, SystemFacts)
+
+
+def load_reader(config: AuditConfig, folder: Path) -> Reader:
+    """The subject and its SAEs, each checked against the subject."""
+    try:
+        import torch
+
+        from compliance.probes.engine import Reader
+        from compliance.probes.hooks import resolve
+        from compliance.probes.sae import load_sae
+        from compliance.probes.subject import load_subject
+    except ModuleNotFoundError as error:
+        raise ProbeError(
+            f"running a model needs {error.name}, which is not installed",
+            hint="pip install 'sae-compliance[probes]'",
+        ) from error
+    subject = load_subject(config.subject, folder)
+    device = subject.model.device
+    saes = tuple(
+        load_sae(ref, folder, dtype=torch.float32, device=device) for ref in config.subject.saes
+    )
+    for sae in saes:
+        sae.reads(subject.facts, resolve(subject.model, sae.facts.hook_name).width)
+    return Reader(subject, saes)
+
+
+def _environment(reader: Reader) -> Environment:
+    from importlib import metadata
+
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return Environment(
+        python=platform.python_version(),
+        packages=versions,
+        machine=f"{platform.system()} {platform.machine()}",
+        device=str(reader.subject.model.device),
+    )
+
+
+def _once(run: RunFolder, kind: str, facts: dict[str, Any]) -> None:
+    """Append an entry unless the trail has it: a resumed stage is not a second event."""
+    trail.recover(run.trail, at=now(), actor=SOFTWARE)
+    entries = trail.read(run.trail) if run.trail.exists() else ()
+    if not any(e.kind == kind and e.facts == facts for e in entries):
+        trail.append(run.trail, kind, facts, at=now(), actor=SOFTWARE)
+
+
+def now() -> datetime:
+    """The clock of the edge; SOURCE_DATE_EPOCH stands in for it in a reproducible build."""
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    return datetime.fromtimestamp(int(epoch), UTC) if epoch else datetime.now(UTC)
