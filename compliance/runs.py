@@ -4,7 +4,7 @@
     runs/<plan>/plan.json           the frozen plan, canonical JSON
     runs/<plan>/config.json         audit.yaml as it was read
     runs/<plan>/trail.jsonl         what happened, hash-chained
-    runs/<plan>/fit/shard-*.npz     one a batch; kept until the pack is built
+    runs/<plan>/fit/shard-*.npz     one a batch; no longer needed once the pass is complete
     runs/<plan>/confirm/shard-*.npz
     runs/<plan>/observations/       the tables of records/observation.py
     runs/<plan>/lock.json  environment.json  evidence.json

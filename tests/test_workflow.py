@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from compliance import workflow
+from compliance.errors import PlanError
 from compliance.records.base import to_json
 from compliance.records.finding import Status
 from compliance.records.verification import Outcome
@@ -118,6 +119,38 @@ def test_changed_words_make_a_patch_version_that_names_its_parent(
     assert pack.name == "tiny-1.0.1"
     assert "Parent-Root-Digest" in (pack / "bag-info.txt").read_text(encoding="utf-8")
     assert workflow.verify(pack, key=issuer(copy)).ok
+
+
+def test_declarations_changed_after_the_assessment_are_not_packed_unassessed(
+    finished_audit, tmp_path
+):
+    copy = Path(shutil.copytree(finished_audit, tmp_path / "copy"))
+    text = (copy / "system.yaml").read_text(encoding="utf-8")
+    (copy / "system.yaml").write_text(text.replace("Testing", "Trying"), encoding="utf-8")
+
+    with pytest.raises(PlanError, match="not as it was when the results were assessed"):
+        workflow.pack(copy / "audit.yaml")
+
+
+def test_an_item_taken_out_of_the_pack_is_noticed(finished_pack):
+    from compliance.assessment.assess import item_differences
+    from compliance.packs.reading import read_pack
+
+    with read_pack(finished_pack) as opened:
+        evidence, files = opened.evidence, opened.observations()
+        items = {i.item.id: i.item for i in opened.items}
+    taken = dict(list(items.items())[1:])
+    edited = items | {
+        next(iter(items)): next(iter(items.values())).model_copy(
+            update={"text": "other words", "messages": None}
+        )
+    }
+
+    assert not list(item_differences(evidence.plan, files, items))
+    assert len(list(item_differences(evidence.plan, files, taken))) == 1
+    assert [m.where for m in item_differences(evidence.plan, files, edited)] == [
+        "plan.suites.tiny.digest"
+    ]
 
 
 def test_a_second_opening_of_the_same_confirm_groups_is_counted(

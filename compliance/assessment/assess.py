@@ -30,6 +30,7 @@ from compliance.records.observation import ITEM_COLUMNS
 from compliance.records.plan import Lock, Plan
 from compliance.records.subject import Environment
 from compliance.records.suite import Item
+from compliance.suites.load import suite_digest
 from compliance.suites.split import rank
 
 RELATIVE_TOLERANCE = 1e-6
@@ -112,28 +113,39 @@ def frozen_differences(evidence: Evidence, frozen: Mapping[str, Any]) -> Iterato
 
 
 def item_differences(
-    plan: Plan, files: Mapping[str, bytes], items: Mapping[str, Item]
+    plan: Plan, files: Mapping[str, bytes], items: Mapping[str, Item | None]
 ) -> Iterator[NumberMismatch]:
     """Yield where the observed items are not the items of the pack, or not in their split.
-
-    A group's split follows from the hash of its id: within a suite and concept, discover groups
-    rank before calibrate groups, and those before confirm groups.
 
     Args:
         plan: Names each suite's digest.
         files: The observation files.
-        items: The disclosed items by id; withheld ones cannot be compared.
+        items: The pack's items by id; None for one that is withheld and cannot be compared.
     """
     table = pd.concat(
         [read_csv(files, f"{stage}/items.csv", ITEM_COLUMNS) for stage in ("fit", "confirm")]
     )
-    fields = ("group", "concept", "label", "language", "modality", "rendering", "format",
-              "stratum", "origin", "reviewed")  # fmt: skip
     for row in table.itertuples():
-        item = items.get(row.item)
-        for field in fields if item else ():
-            stored = getattr(item, field) or ""
-            yield from differences(f"items.{row.item}.{field}", str(stored), getattr(row, field))
+        if row.item not in items:
+            yield NumberMismatch(f"items.{row.item}", stored="nothing", computed="observations")
+        elif (item := items[row.item]) is not None:
+            for field in _ITEM_FIELDS:
+                stored = str(getattr(item, field) or "")
+                yield from differences(f"items.{row.item}.{field}", stored, getattr(row, field))
+    yield from _split_differences(plan, table)
+    yield from _suite_differences(plan, table, items)
+
+
+_ITEM_FIELDS = ("group", "concept", "label", "language", "modality", "rendering", "format",
+                "stratum", "origin", "reviewed")  # fmt: skip
+
+
+def _split_differences(plan: Plan, table: pd.DataFrame) -> Iterator[NumberMismatch]:
+    """A group's split follows from the hash of its id.
+
+    Within a suite and concept, discover groups rank before calibrate groups, and those before
+    confirm groups.
+    """
     digests = {suite.name: suite.digest for suite in plan.suites}
     for (suite, concept), part in table.groupby(["suite", "concept"]):
         groups = part.drop_duplicates("group").set_index("group")["split"]
@@ -144,6 +156,18 @@ def item_differences(
         where = f"splits.{suite}.{concept or 'benign'}"
         yield from differences(f"{where}.misplaced", misplaced, 0)
         yield from differences(f"{where}.straddling", straddling, 0)
+
+
+def _suite_differences(
+    plan: Plan, table: pd.DataFrame, items: Mapping[str, Item | None]
+) -> Iterator[NumberMismatch]:
+    """A suite's digest, where all of it was run and is disclosed."""
+    for suite in plan.suites:
+        names = sorted(table[table["suite"] == suite.name]["item"])
+        found = [item for name in names if (item := items.get(name)) is not None]
+        if len(found) == suite.items:
+            computed = suite_digest(suite.datasheet, found)
+            yield from differences(f"plan.suites.{suite.name}.digest", suite.digest, computed)
 
 
 def differences(where: str, stored: Any, computed: Any) -> Iterator[NumberMismatch]:

@@ -200,7 +200,9 @@ def _cut_off(
 ) -> CutOff:
     """Split-conformal on the cell's benign calibrate items. One that cannot be set says why."""
     names = benign.index[
-        (benign["language"] == cell.language) & (benign["modality"] == cell.modality)
+        (benign["language"] == cell.language)
+        & (benign["modality"] == cell.modality)
+        & (benign["rendering"] == cell.rendering)
     ]
     chosen = scores[
         (scores["concept"] == cell.concept)

@@ -238,7 +238,7 @@ def _finding(plan: Plan, draft: _Draft, qualifiers: Mapping[str, tuple[str, ...]
     verdict, reason = next((v, r) for test, v, r in FIRST_MATCH if test(plan, draft))
     covered = verdict is not Verdict.NOT_COVERED
     ids = [f"{draft.cell.key}/auroc-hard"] if draft.auroc_hard else []
-    ids += [c.result_id for c in draft.conditions if c.result_id and c.result_id not in ids]
+    ids += [c.result_id for c in draft.conditions if c.result_id]
     return Finding(
         cell=draft.cell,
         verdict=verdict,
@@ -248,7 +248,7 @@ def _finding(plan: Plan, draft: _Draft, qualifiers: Mapping[str, tuple[str, ...]
         p_holm_all=draft.p_all if covered else None,
         attainable=draft.attainable,
         qualifiers=qualifiers.get(draft.cell.key, ()),
-        result_ids=tuple(ids),
+        result_ids=tuple(dict.fromkeys(ids)),
     )
 
 

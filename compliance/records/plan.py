@@ -37,7 +37,7 @@ class Rule(Record):
     """One condition of a verdict, as data. ``limit`` is in the unit of the number compared."""
 
     condition: str
-    """Such as ``sensitivity``; assessment/conditions.py says which number it looks at."""
+    """Such as ``sensitivity``; MEASURED_BY of assessment/verdicts.py says which number it reads."""
 
     kind: Literal["primary", "secondary", "gate"]
     """A secondary condition that is not shown leads to ``supported with limits``."""

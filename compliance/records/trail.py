@@ -24,7 +24,7 @@ class Entry(Record):
     """One thing that happened. Its line is its canonical JSON.
 
     Kinds used by an audit, in their usual order: ``suite-registered``, ``plan-frozen``,
-    ``run-started``, ``run-finished``, ``locked``, ``confirmation-opened``, ``deviation``,
+    ``run-started``, ``run-finished``, ``locked``, ``confirmation-opened``,
     ``assessed``, ``report-built``; and ``torn-tail``, written by the trail itself.
     """
 

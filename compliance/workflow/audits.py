@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 from compliance.workflow.stages import (
     assess_run,
+    current_evidence,
     freeze_plan,
     load_reader,
     load_suites,
@@ -34,6 +35,7 @@ from compliance.workflow.stages import (
     lock_run,
     now,
     pack_run,
+    parent_of,
     plan_for,
     render,
     run_pass,
@@ -109,8 +111,8 @@ def report(audit_file: Path, progress: Progress = SILENT) -> Path:
     """
     config = read_yaml(audit_file, AuditConfig)
     run = open_run(audit_file.parent, config)
-    evidence = run.evidence()
-    version = next_version(evidence, None)
+    evidence = current_evidence(run, config, audit_file.parent)
+    version = next_version(evidence, parent_of(evidence, audit_file.parent))
     html, pdf = render(evidence, load_catalog(), version, now(), run.observations(), progress)
     write_bytes(run.path / "report" / "report.html", html)
     write_bytes(run.path / "report" / "report.pdf", pdf)
@@ -132,6 +134,7 @@ def pack(audit_file: Path, *, key: Path | None = None, progress: Progress = SILE
     config = read_yaml(audit_file, AuditConfig)
     folder = audit_file.parent
     run = open_run(folder, config)
+    current_evidence(run, config, folder)
     return pack_run(run, folder, load_suites(config, folder), key, progress)
 
 
@@ -143,11 +146,7 @@ def audit(audit_file: Path, *, key: Path | None = None, progress: Progress = SIL
     """
     config = read_yaml(audit_file, AuditConfig)
     folder = audit_file.parent
-    system, catalog, suites = (
-        load_system(config, folder),
-        load_catalog(),
-        load_suites(config, folder),
-    )
+    system, suites = load_system(config, folder), load_suites(config, folder)
     progress.stage("loading model and SAEs")
     reader = load_reader(config, folder)
     frozen = freeze_plan(config, folder, suites, reader)

@@ -20,6 +20,7 @@ from compliance.errors import (
 )
 from compliance.packs import layout
 from compliance.packs.integrity import verify_integrity
+from compliance.packs.items import item_id
 from compliance.packs.reading import OpenPack, read_pack
 from compliance.progress import SILENT, Progress
 from compliance.records.base import digest_bytes
@@ -64,7 +65,9 @@ def _check_numbers(path: Path) -> list[Check]:
     try:
         with read_pack(path) as opened:
             evidence, files = opened.evidence, opened.observations()
-            items = {i.item.id: i.item for i in opened.items if isinstance(i, PackedItem)}
+            items = {
+                item_id(i): i.item if isinstance(i, PackedItem) else None for i in opened.items
+            }
             problems += frozen_differences(evidence, frozen_facts(opened.trail))
             problems += _law_differences(opened)
             problems += item_differences(evidence.plan, files, items)

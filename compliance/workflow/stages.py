@@ -23,15 +23,16 @@ from compliance.errors import (
     PackError,
     PlanError,
     ProbeError,
+    ReportError,
 )
 from compliance.packs.build import PackContents, build_pack
 from compliance.packs.integrity import verify_integrity
 from compliance.packs.keys import Signer, create_keys, load_private_key
 from compliance.packs.reading import OpenPack, read_pack
-from compliance.packs.version import next_version
+from compliance.packs.version import Parent, next_version
 from compliance.progress import Progress
 from compliance.records.audit import AuditConfig, SystemFacts
-from compliance.records.base import digest_of, to_json
+from compliance.records.base import canonical_bytes, digest_of, to_json
 from compliance.records.evidence import Evidence
 from compliance.records.plan import Lock, Plan
 from compliance.records.schemas import all_schemas
@@ -220,6 +221,27 @@ def assess_run(
     return evidence
 
 
+def current_evidence(run: RunFolder, config: AuditConfig, folder: Path) -> Evidence:
+    """The run's assessment, unless declarations or law were changed since.
+
+    Raises:
+        PlanError: There is no assessment, or it is of other declarations or of another catalog.
+    """
+    evidence = run.evidence()
+    if (evidence.system, evidence.law) != (load_system(config, folder), load_catalog().facts()):
+        raise PlanError(
+            f"{config.system} or the catalog is not as it was when the results were assessed",
+            hint="run 'compliance assess' again; nothing is measured anew",
+        )
+    return evidence
+
+
+def parent_of(evidence: Evidence, folder: Path) -> Parent | None:
+    """The newest pack of the same system, as its successor names it."""
+    found = _newest_pack(folder / "packs", evidence.system.name)
+    return found.as_parent() if found else None
+
+
 def pack_run(
     run: RunFolder, folder: Path, suites: Sequence[Suite], key: Path | None, progress: Progress
 ) -> Path:
@@ -262,10 +284,14 @@ def render(
     observations: Mapping[str, bytes], progress: Progress,
 ) -> tuple[bytes, bytes]:  # fmt: skip
     """HTML and PDF; the PDF carries the evidence inside."""
-    from compliance.records.base import canonical_bytes
-    from compliance.reports.build import build_report
-    from compliance.reports.render import render_html, render_pdf
-
+    try:
+        from compliance.reports.build import build_report
+        from compliance.reports.render import render_html, render_pdf
+    except ModuleNotFoundError as error:
+        raise ReportError(
+            f"rendering a report needs {error.name}, which is not installed",
+            hint="install the extra: sae-compliance[reports]",
+        ) from error
     progress.stage("rendering the report")
     pack_id = f"{evidence.system.name}-{version}"
     built = build_report(evidence, catalog, pack_id=pack_id, version=version, built_at=built_at)
@@ -341,7 +367,7 @@ def load_reader(config: AuditConfig, folder: Path) -> Reader:
     except ModuleNotFoundError as error:
         raise ProbeError(
             f"running a model needs {error.name}, which is not installed",
-            hint="pip install 'sae-compliance[probes]'",
+            hint="install the extra: sae-compliance[probes]",
         ) from error
     subject = load_subject(config.subject, folder)
     device = subject.model.device

@@ -14,7 +14,7 @@ from compliance.probes.tokens import Prepared
 from compliance.records.plan import Direction
 from compliance.records.suite import Label
 from compliance.statistics.conformal import cut_off
-from tests.probes.tiny import VOCABULARY, WIDTH, tiny_model
+from tests.probes.tiny import VOCABULARY, WIDTH, tiny_model, tiny_tokenizer
 from tests.probes.tiny_pass import (
     locked,
     make_item,
@@ -27,6 +27,8 @@ from tests.probes.tiny_pass import (
     tiny_reader,
     tiny_sae,
 )
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 HOOK = "blocks.1.hook_resid_post"
 TOLERANCE = 1e-5
@@ -103,7 +105,10 @@ def test_batch_one_and_batch_many_differ_by_rounding_and_flip_no_alarm(tmp_path,
     benign = [name for name in sorted(first) if name.startswith("negative")]
     limits = [cut_off([s[name] for name in benign[::2]], 0.2).value for s in (first, second)]
     others = [name for name in first if name not in benign[::2]]
-    alarms = [{n for n in others if s[n] > limit} for s, limit in zip((first, second), limits)]
+    alarms = [
+        {n for n in others if s[n] > limit}
+        for s, limit in zip((first, second), limits, strict=True)
+    ]
     assert alarms[0] == alarms[1]
     assert 0 < len(alarms[0]) < len(others)
 
@@ -209,8 +214,6 @@ def test_without_a_direction_in_its_language_an_item_has_no_dense_score(reader, 
 def loud_model(character="q", factor=300.0):
     """A model in which one character has a residual of far greater norm than the others."""
     model = tiny_model("llama")
-    from tests.probes.tiny import tiny_tokenizer
-
     token = tiny_tokenizer().convert_tokens_to_ids(character)
     model.get_input_embeddings().weight.data[token] *= factor
     return model
@@ -220,9 +223,7 @@ def stated_sinks(prepared, reader, ratio):
     """PROTOCOL section 4 in other words: the norm exceeds the ratio times the item's median."""
     norms = [float(n) for n in expected_states(prepared, reader, region="read").norm(dim=-1)]
     limit = ratio * statistics.median_low(norms)
-    return [
-        place for place, n in zip(prepared.regions["read"], norms, strict=True) if n > limit
-    ]
+    return [place for place, n in zip(prepared.regions["read"], norms, strict=True) if n > limit]
 
 
 @pytest.mark.parametrize("ratio", [2.0, 10.0])

@@ -26,9 +26,7 @@ STRIPPING = (
     "{{ bos_token }}{% for message in messages %}<|{{ message.role }}|>"
     "{{ message.content | trim }}<|end|>{% endfor %}"
 )
-TALKING = (
-    "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}"
-)
+TALKING = "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}"
 
 
 def item(*turns: tuple[str, str], text: str | None = None) -> Item:
