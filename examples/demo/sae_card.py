@@ -182,11 +182,18 @@ def splice(sae: Rounded, subject: Subject, tokens: torch.Tensor) -> object:
     return hook
 
 
+def is_emphasised(stratum: str, facts: dict) -> bool:
+    """Whether training showed a stratum twice in each epoch."""
+    return stratum.split(",")[0] == facts["emphasis"]
+
+
 def card_head(args: argparse.Namespace, cfg: dict) -> list[str]:
     """What the SAE is and where it comes from."""
     meta, weights = cfg["metadata"], args.out / "sae_weights.safetensors"
     facts = meta["training"]
     trained = sum(facts["activations"].values())
+    twice = {n: rows for n, rows in facts["activations"].items() if is_emphasised(n, facts)}
+    epochs = facts["samples"] / (trained + sum(twice.values()))
     steps = facts["samples"] // facts["batch"]
     return [
         f"# SAE on {meta['model_name']}, {meta['hook_name']}",
@@ -204,8 +211,9 @@ def card_head(args: argparse.Namespace, cfg: dict) -> list[str]:
         f"- Weights: float16, {weights.stat().st_size:,} bytes, sha256",
         f"  `{hashlib.sha256(weights.read_bytes()).hexdigest()}`",
         f"- Training: {trained:,} activations ({facts['dtype']}), {steps:,} steps of",
-        f"  {facts['batch']:,} ({facts['samples'] / trained:.1f} epochs), Adam, learning rate",
+        f"  {facts['batch']:,} ({epochs:.1f} epochs), Adam, learning rate",
         f"  {facts['lr']:g}, seed {facts['seed']}, SAELens {meta['sae_lens_training_version']}",
+        *([f"- Shown twice in each epoch: {', '.join(twice)}"] if twice else []),
         *text_lines(facts["languages"]),
         "- Left out of training and of every number here: a BOS at the first position, and",
         f"  attention sinks (norm above {SINK_FACTOR:g} times the stratum's median)",

@@ -1,6 +1,6 @@
 """Trains the SAE of the second subject by the demo's recipe, with settings for a small model.
 
-    python examples/second/train.py            # some minutes on two CPU cores; into sae/
+python examples/second/train.py            # some minutes on two CPU cores; into sae/
 """
 
 import subprocess
