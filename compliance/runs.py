@@ -22,6 +22,7 @@ from compliance.errors import PlanError
 from compliance.records.audit import AuditConfig
 from compliance.records.base import Record, canonical_bytes, digest_of
 from compliance.records.evidence import Evidence
+from compliance.records.observation import CONFIRM_FILES, FIT_FILES
 from compliance.records.plan import Lock, Plan
 from compliance.records.subject import Environment
 from compliance.storage import write_bytes, write_text
@@ -66,12 +67,16 @@ class RunFolder:
         write_bytes(self.path / name, canonical_bytes(record))
 
     def observations(self, stage: str | None = None) -> dict[str, bytes]:
-        """Observation files by path below ``observations/``; of one pass, or all."""
-        root = self.path / "observations"
+        """Observation files by path below ``observations/``; of one pass, or all.
+
+        Only files of the format are read: a killed writer may have left others.
+        """
         return {
-            path.relative_to(root).as_posix(): path.read_bytes()
-            for path in sorted((root / stage if stage else root).rglob("*"))
-            if path.is_file()
+            f"{name}/{file}": path.read_bytes()
+            for name, files in (("confirm", CONFIRM_FILES), ("fit", FIT_FILES))
+            for file in sorted(files)
+            if stage in (None, name)
+            and (path := self.path / "observations" / name / file).is_file()
         }
 
     def write_observations(self, files: dict[str, bytes]) -> None:
@@ -102,6 +107,8 @@ def open_run(folder: Path, config: AuditConfig) -> RunFolder:
     except FileNotFoundError as error:
         raise PlanError("nothing is planned yet", hint="run 'compliance plan' first") from error
     run = RunFolder(folder / "runs" / name)
+    if not run.path.is_dir():
+        raise PlanError(f"run {name} is gone", hint="run 'compliance plan' again")
     if not run.has("config.json") or (run.path / "config.json").read_bytes() != canonical_bytes(
         config
     ):
@@ -113,13 +120,17 @@ def open_run(folder: Path, config: AuditConfig) -> RunFolder:
 
 
 def make_run(folder: Path, config: AuditConfig, plan: Plan) -> RunFolder:
-    """The folder of a plan, made when it is not there; it becomes the newest run."""
+    """The folder of a plan, made when it is not there."""
     name = digest_of(plan).removeprefix("sha256:")[:16]
     run = RunFolder(folder / "runs" / name)
     run.write("config.json", config)
     run.write("plan.json", plan)
-    write_text(folder / "runs" / LATEST, name + "\n")
     return run
+
+
+def point_at(run: RunFolder) -> None:
+    """Make a run the newest one, once its plan is frozen."""
+    write_text(run.path.parent / LATEST, run.path.name + "\n")
 
 
 def all_trails(folder: Path) -> list[Path]:

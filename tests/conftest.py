@@ -8,6 +8,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # `import tests.tiny_audit`
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models spend more on threads than on numbers
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 

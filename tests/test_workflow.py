@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from compliance import workflow
 from compliance.errors import PlanError
@@ -132,6 +133,100 @@ def test_declarations_changed_after_the_assessment_are_not_packed_unassessed(
         workflow.pack(copy / "audit.yaml")
 
 
+def test_a_pass_whose_tables_are_not_all_there_is_put_together_again(
+    finished_audit, tmp_path, no_report
+):
+    """As after a kill between two of its files: from the shards, without running the model."""
+    copy = Path(shutil.copytree(finished_audit, tmp_path / "copy"))
+    shutil.rmtree(copy / "packs")
+    run = next(p for p in (copy / "runs").iterdir() if p.is_dir())
+    before = files_of(run / "observations")
+    (run / "observations" / "confirm" / "scores.csv").unlink()
+    (run / "observations" / "fit" / "items.csv").write_bytes(b"item\n")
+
+    workflow.audit(copy / "audit.yaml")
+
+    assert files_of(run / "observations") == before
+
+
+def test_scores_dropped_before_the_assessment_are_noticed(finished_audit, tmp_path):
+    copy = Path(shutil.copytree(finished_audit, tmp_path / "copy"))
+    path = next(copy.glob("runs/*/observations/confirm/scores.csv"))
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(line for line in lines if b"-positive-en" not in line))
+
+    with pytest.raises(PlanError, match="the confirm split has not been run"):
+        workflow.assess(copy / "audit.yaml")
+
+
+def test_scores_dropped_from_a_pack_are_named_with_all_digests_redone(finished_pack, tmp_path):
+    """The forger computes evidence anew from fewer scores; the trail knows the tables."""
+    from compliance.assessment.assess import assess
+    from compliance.packs.reading import read_pack
+
+    copy = Path(shutil.copytree(finished_pack, tmp_path / "copy"))
+    path = copy / "data" / "observations" / "confirm" / "scores.csv"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(line for line in lines if b"danger-003-positive-en" not in line))
+    with read_pack(copy) as opened:
+        old, files = opened.evidence, opened.observations()
+    forged = assess(
+        old.plan, old.lock, files, system=old.system, environment=old.environment,
+        law=old.law, confirm_openings=old.confirm_openings,
+    )  # fmt: skip
+    redo_digests(copy, forged)
+
+    found = workflow.verify(copy)
+
+    named = " ".join(c.message for c in found.failed if c.name == "numbers")
+    assert "observations.confirm/scores.csv" in named
+
+
+def test_tables_that_do_not_fit_together_are_a_failed_check_and_no_traceback(
+    finished_pack, tmp_path
+):
+    from compliance.records.evidence import Evidence
+
+    plain = json.loads((finished_pack / "data" / "evidence.json").read_bytes())
+    for name, old, new in (
+        ("confirm/items.csv", b",confirm,", b",train,"),
+        ("confirm/scores.csv", b",danger,", b",banger,"),
+        ("fit/items.csv", b"danger", b"banger"),
+    ):
+        copy = Path(shutil.copytree(finished_pack, tmp_path / name.replace("/", "-")))
+        path = copy / "data" / "observations" / name
+        path.write_bytes(path.read_bytes().replace(old, new))
+        redo_digests(copy, Evidence.model_validate(plain))
+
+        found = workflow.verify(copy)
+
+        assert any(c.name == "numbers" and c.status is Outcome.FAILED for c in found.checks), name
+
+
+def test_the_scale_on_activations_is_part_of_the_plan(tmp_path):
+    from tests.probes.tiny import save_tiny_sae
+
+    path = write_audit(
+        tmp_path, subject={"model": "./model", "saes": [{"path": "./sae", "activation_scale": 0.5}]}
+    )
+    shutil.rmtree(tmp_path / "sae")
+    save_tiny_sae(tmp_path / "sae", normalize_activations="expected_average_only_in")
+
+    frozen = workflow.plan(path)
+
+    assert frozen.saes[0].activation_scale == 0.5
+
+
+def test_a_senseless_epoch_is_refused(finished_audit, tmp_path, monkeypatch):
+    from compliance.errors import ConfigError
+
+    copy = Path(shutil.copytree(finished_audit, tmp_path / "copy"))
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "tomorrow")
+
+    with pytest.raises(ConfigError, match="SOURCE_DATE_EPOCH"):
+        workflow.plan(copy / "audit.yaml")
+
+
 def test_an_item_taken_out_of_the_pack_is_noticed(finished_pack):
     from compliance.assessment.assess import item_differences
     from compliance.packs.reading import read_pack
@@ -165,6 +260,18 @@ def test_a_second_opening_of_the_same_confirm_groups_is_counted(
     evidence = json.loads((pack / "data" / "evidence.json").read_bytes())
     assert evidence["confirm_openings"] == 2
     assert pack.name == "tiny-1.1.0"
+
+
+def test_an_opening_of_some_of_the_same_groups_counts_too(finished_audit, tmp_path, no_report):
+    copy = Path(shutil.copytree(finished_audit, tmp_path / "copy"))
+    config = yaml.safe_load((copy / "audit.yaml").read_text(encoding="utf-8"))
+    config["probes"] = config["probes"][:1]
+    (copy / "audit.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+
+    pack = workflow.audit(copy / "audit.yaml")
+
+    evidence = json.loads((pack / "data" / "evidence.json").read_bytes())
+    assert evidence["confirm_openings"] == 2
 
 
 KILLED = """

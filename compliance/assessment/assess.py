@@ -104,11 +104,11 @@ def frozen_differences(evidence: Evidence, frozen: Mapping[str, Any]) -> Iterato
 
     Args:
         evidence: What the pack states.
-        frozen: JSON of ``plan``, ``lock``, ``environment`` and ``confirm_openings`` as the trail
-            has them.
+        frozen: JSON of ``plan``, ``lock``, ``environment``, ``confirm_openings`` and
+            ``observations`` as the trail has them.
     """
     stored = to_json(evidence)
-    for name in ("plan", "lock", "environment", "confirm_openings"):
+    for name in ("plan", "lock", "environment", "confirm_openings", "observations"):
         yield from differences(name, stored[name], frozen.get(name))
 
 
@@ -132,6 +132,8 @@ def item_differences(
             for field in _ITEM_FIELDS:
                 stored = str(getattr(item, field) or "")
                 yield from differences(f"items.{row.item}.{field}", stored, getattr(row, field))
+    for name in sorted(items.keys() - set(table["item"])):
+        yield NumberMismatch(f"items.{name}", stored="an item", computed="no observation")
     yield from _split_differences(plan, table)
     yield from _suite_differences(plan, table, items)
 

@@ -1,6 +1,6 @@
 """Makes the lock: probe, cut-offs and fitted controls, from the fit observations alone.
 
-    selections = select_features(plan, fit.search, fit.items)
+    probes = select_features(plan, fit.search, fit.items, fit.scores)
     lock = make_lock(plan, fit, digests)
 
 The auditor calls the same functions on the observations in the pack.
@@ -37,22 +37,25 @@ SCORERS = ("probe", "dense")
 
 
 def select_features(
-    plan: Plan, search: pd.DataFrame, items: pd.DataFrame
+    plan: Plan, search: pd.DataFrame, items: pd.DataFrame, scores: pd.DataFrame
 ) -> tuple[LockedProbe, ...]:
     """The latent of each concept, by AUROC on the discover split in the reference language.
 
     Every latent of every SAE is searched, positive against hard negative. Of equals, the lowest
-    index is taken. Given features skip the search.
+    index is taken. Given features skip the search. An item without the region takes no part: it
+    would count as one on which every latent is silent.
 
     Args:
         plan: Says which concepts are to be discovered.
         search: Pooled scores of the latents that fired, SEARCH_COLUMNS.
         items: The fit items, ITEM_COLUMNS.
+        scores: Scores of the fit items, SCORE_COLUMNS; a row of ``tokens`` says that the item has
+            the region.
 
     Raises:
-        PlanError: No latent fired on any item of a concept's search.
+        PlanError: A concept's search has items of one label only, or no latent fired on any.
     """
-    return tuple(_select(plan, probe, search, items) for probe in plan.probes)
+    return tuple(_select(plan, probe, search, items, scores) for probe in plan.probes)
 
 
 def make_lock(plan: Plan, fit: FitObservations, digests: Mapping[str, str]) -> Lock:
@@ -66,7 +69,7 @@ def make_lock(plan: Plan, fit: FitObservations, digests: Mapping[str, str]) -> L
     Raises:
         PlanError: The observations do not hold what the plan needs.
     """
-    probes = select_features(plan, fit.search, fit.items)
+    probes = select_features(plan, fit.search, fit.items, fit.scores)
     directions = tuple(_directions(plan, probes, fit))
     dense = _dense_scores(directions, fit)
     scores = pd.concat([fit.scores[fit.scores["scorer"] == "probe"], dense], ignore_index=True)
@@ -85,16 +88,28 @@ def make_lock(plan: Plan, fit: FitObservations, digests: Mapping[str, str]) -> L
 
 
 def _select(
-    plan: Plan, probe: PlannedProbe, search: pd.DataFrame, items: pd.DataFrame
+    plan: Plan,
+    probe: PlannedProbe,
+    search: pd.DataFrame,
+    items: pd.DataFrame,
+    scores: pd.DataFrame,
 ) -> LockedProbe:
     if probe.features != "discover":
         return LockedProbe(concept=probe.concept, features=probe.features)
+    read = scores[(scores["concept"] == probe.concept) & (scores["scorer"] == "tokens")]["item"]
     wanted = items[
         (items["split"] == "discover")
         & (items["concept"] == probe.concept)
         & (items["language"] == plan.claims.reference_language)
+        & items["item"].isin(read)
     ].sort_values("item")
     positive = (wanted["label"] == Label.POSITIVE).to_numpy()
+    if positive.all() or not positive.any():
+        raise PlanError(
+            f"{probe.concept}: the search has {int(positive.sum())} positive and "
+            f"{int((~positive).sum())} hard-negative items with the region, and needs both",
+            hint="add groups, or give the probe's features",
+        )
     matrix, offsets = _latent_matrix(plan, search[search["concept"] == probe.concept], wanted)
     if not matrix.nnz:
         raise PlanError(

@@ -128,6 +128,8 @@ class Measures:
     def _counts(self, data: CellData) -> Iterator[Result]:
         for name, label in (("n-positive", POSITIVE), ("n-hard", HARD), ("n-benign", BENIGN)):
             yield Result(id=f"{data.cell.key}/{name}", value=len(data.of(label)), method="count")
+        unscored = self._unscored(data.cell)
+        yield Result(id=f"{data.cell.key}/n-unscored", value=unscored, method="count")
         found = self._cut_offs[("probe", data.cell.key)]
         yield Result(id=f"{data.cell.key}/n-calibrate", value=found.n, method="count")
         for scorer, suffix in (("probe", ""), ("dense", ".dense")):
@@ -139,6 +141,18 @@ class Measures:
                 method="split-conformal",
                 reason=locked.reason,
             )
+
+    def _unscored(self, cell: Cell) -> int:
+        """Positives and hard negatives of which no token was left to read."""
+        items, scores = self.confirm.items, self.confirm.scores
+        mine = items[
+            (items["concept"] == cell.concept)
+            & (items["language"] == cell.language)
+            & (items["modality"] == cell.modality)
+            & (items["rendering"] == cell.rendering)
+        ]
+        scored = scores[(scores["concept"] == cell.concept) & (scores["scorer"] == "probe")]
+        return int((~mine["item"].isin(scored["item"])).sum())
 
     def _ranking(self, data: CellData) -> Iterator[Result]:
         positive, hard, benign = (data.of(label) for label in (POSITIVE, HARD, BENIGN))
@@ -160,15 +174,27 @@ class Measures:
                 yield self._difference(data, control, f"{data.cell.key}/{name}")
 
     def _difference(self, data: CellData, control: str, identity: str) -> Result:
-        positive, hard = data.of(POSITIVE), data.of(HARD)
-        found: Difference = paired_auroc_difference(
-            positive["probe"], hard["probe"], positive[control], hard[control],
-            _groups(positive), _groups(hard), seed=self._seed(identity),
-            draws=self.plan.bootstrap_draws, level=self.plan.level,
-        )  # fmt: skip
+        """Probe minus control.
+
+        A token count has no direction of its own: positives may be the longer or the shorter
+        ones. The one that is harder to beat is taken, on the very items it is judged on.
+        """
+        signs = (1.0, -1.0) if control == "tokens" else (1.0,)
+        tried = [self._signed_difference(data, control, sign, identity) for sign in signs]
+        found = min(tried, key=lambda d: (-d.p_greater, d.value))
         return Result(
             id=identity, value=found.value, low=found.low, high=found.high, level=found.level,
             n=found.n, p=found.p_greater, method="auroc-difference-bootstrap",
+        )  # fmt: skip
+
+    def _signed_difference(
+        self, data: CellData, control: str, sign: float, identity: str
+    ) -> Difference:
+        positive, hard = data.of(POSITIVE), data.of(HARD)
+        return paired_auroc_difference(
+            positive["probe"], hard["probe"], sign * positive[control], sign * hard[control],
+            _groups(positive), _groups(hard), seed=self._seed(identity),
+            draws=self.plan.bootstrap_draws, level=self.plan.level,
         )  # fmt: skip
 
     def _rates(self, data: CellData, scorer: str, suffix: str) -> Iterator[Result]:
@@ -278,6 +304,12 @@ class Measures:
         ).astype(np.float64)
         weights = np.vstack([np.ones(len(rows)), draws])
         total = weights @ squares - ((weights @ sums) ** 2).sum(axis=1) / (weights @ n)
+        if (total <= 0).any():
+            for name, method in (("ev", "ev-stratum-mean"), ("l0", "l0-mean")):
+                yield Result(
+                    id=f"{key}/{name}", n=len(rows), method=method, reason="no variation at all"
+                )
+            return
         yield self._percentile(f"{key}/ev", 1 - (weights @ error) / total, "ev-stratum-mean", rows)
         yield self._percentile(f"{key}/l0", (weights @ l0) / (weights @ n), "l0-mean", rows)
         yield Result(id=f"{key}/tokens", value=float(n.sum()), method="count")

@@ -1,13 +1,15 @@
 """Makes the plan: everything that can be chosen, before anything is measured."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from fractions import Fraction
 
 from compliance.errors import PlanError, StatisticsError
 from compliance.records.audit import AuditConfig, Claims, FeatureRef, ProbeConfig
 from compliance.records.plan import Cell, Plan, PlannedProbe, Rule, Splits
 from compliance.records.subject import ModelFacts, SaeFacts
-from compliance.records.suite import ConceptSheet, Item, Label, Region
+from compliance.records.suite import ConceptSheet, Datasheet, Item, Label, Region
 from compliance.statistics.conformal import benign_needed
 from compliance.suites.load import Suite
 from compliance.suites.split import CALIBRATE, CONFIRM, DISCOVER, split_groups
@@ -27,10 +29,13 @@ def make_plan(
     """Freeze what is to be measured, and refuse what could not be.
 
     Raises:
-        PlanError: A concept without a suite, a feature the SAE does not have, a group in two
-            suites, too few benign items for the cut-off, or no items in any cell.
+        PlanError: A concept without a suite, or that two suites define differently; a feature
+            the SAE does not have; a group in two suites, or two suites of one name; too few
+            benign items for the cut-off, items for the search or resamples for the p values; or
+            no items in any cell.
     """
     _refuse_shared_groups(suites)
+    _refuse_shared_names(suites)
     probes = tuple(_probe(p, _sheet(p.concept, suites), saes[0]) for p in config.probes)
     plan = Plan(
         software=software,
@@ -51,6 +56,7 @@ def make_plan(
         seed=config.seed,
     )
     _refuse_unmeasurable(plan, suites)
+    _refuse_coarse_p_values(plan)
     return plan
 
 
@@ -77,14 +83,27 @@ def region_of(item: Item, region: Region) -> bool:
 
 
 def _sheet(concept: str, suites: Sequence[Suite]) -> ConceptSheet:
-    for suite in suites:
-        if concept in suite.datasheet.concepts:
-            return suite.datasheet.concepts[concept]
+    owners = [suite.datasheet for suite in suites if concept in suite.datasheet.concepts]
+    if owners:
+        for other in owners[1:]:
+            _refuse_two_meanings(concept, owners[0], other)
+        return owners[0].concepts[concept]
     known = sorted({name for suite in suites for name in suite.datasheet.concepts})
     raise PlanError(
         f"probes: no suite of this audit has items for concept {concept!r}",
         hint=f"the suites cover {', '.join(known)}",
     )
+
+
+def _refuse_two_meanings(concept: str, one: Datasheet, other: Datasheet) -> None:
+    for field in ("region", "definition"):
+        here, there = (getattr(sheet.concepts[concept], field) for sheet in (one, other))
+        if here != there:
+            raise PlanError(
+                f"concept {concept!r}: its {field} is {here!r} in suite {one.name} "
+                f"and {there!r} in suite {other.name}",
+                hint="one probe stands for one meaning; rename the concept in one of them",
+            )
 
 
 def _probe(config: ProbeConfig, sheet: ConceptSheet, sae: SaeFacts) -> PlannedProbe:
@@ -158,6 +177,16 @@ def _refuse_shared_groups(suites: Sequence[Suite]) -> None:
             )
 
 
+def _refuse_shared_names(suites: Sequence[Suite]) -> None:
+    names = Counter(suite.datasheet.name for suite in suites)
+    shared = [name for name, count in names.items() if count > 1]
+    if shared:
+        raise PlanError(
+            f"suites: two suites are named {min(shared)!r}, and observations name an item's suite",
+            hint="give each suite.yaml a name of its own",
+        )
+
+
 def _refuse_unmeasurable(plan: Plan, suites: Sequence[Suite]) -> None:
     """Cells that are half there, and cut-offs that could not be set, are found before a run."""
     by_split = planned_items(plan, suites)
@@ -177,6 +206,10 @@ def _refuse_unmeasurable(plan: Plan, suites: Sequence[Suite]) -> None:
             "no planned cell has items",
             hint="compare languages, modalities and concepts of audit.yaml with the suites'",
         )
+    for probe in plan.probes:
+        if probe.features == "discover":
+            language = plan.claims.reference_language
+            _refuse_blind_search(probe, language, _count(by_split[DISCOVER], probe, language))
 
 
 def _count(items: Iterable[Item], probe: PlannedProbe, language: str) -> Counter[Label]:
@@ -202,6 +235,29 @@ def _refuse_half(concept: str, language: str, confirm: Counter[Label], fit: Coun
             f"{concept} in {language}: no benign items on confirm",
             hint="add items with label 'negative' and no concept in this language",
         )
+
+
+def _refuse_blind_search(probe: PlannedProbe, language: str, found: Counter[Label]) -> None:
+    if not found[Label.POSITIVE] or not found[Label.HARD_NEGATIVE]:
+        raise PlanError(
+            f"{probe.concept} in {language}: {found[Label.POSITIVE]} positive and "
+            f"{found[Label.HARD_NEGATIVE]} hard-negative items with region {probe.region!r} on "
+            "discover, and a feature is found from both",
+            hint="add groups (about ten a concept), or give the probe's features in audit.yaml",
+        )
+
+
+def _refuse_coarse_p_values(plan: Plan) -> None:
+    """No p value of B resamples is below 1/(B + 1), and Holm's first step divides by the cells."""
+    family_error = Fraction(str(plan.family_error))
+    for concept, cells in Counter(cell.concept for cell in plan.cells).items():
+        needed = math.ceil(cells / family_error) - 1
+        if plan.bootstrap_draws < needed:
+            raise PlanError(
+                f"bootstrap_draws: found {plan.bootstrap_draws}, and the {cells} cells of "
+                f"{concept} need {needed}; with fewer nothing could be shown in any of them",
+                hint=f"set bootstrap_draws to {needed} or more, or plan fewer cells",
+            )
 
 
 def _refuse_few_benign(plan: Plan, probe: PlannedProbe, language: str, found: int) -> None:

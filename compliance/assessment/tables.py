@@ -144,6 +144,11 @@ def read_csv(files: Mapping[str, bytes], path: str, columns: tuple[str, ...]) ->
     _check(table, path, columns)
     if "score" in columns:
         _check_numbers(table["score"], path)
+        # cut-offs are float32, and a score that equals one must not differ in its tenth digit
+        table["score"] = table["score"].astype(np.float32).astype(np.float64)
+    else:
+        _check_splits(table, path)
+    _check_unique(table, path)
     return table
 
 
@@ -192,6 +197,23 @@ def _check(table: pd.DataFrame, path: str, columns: tuple[str, ...]) -> None:
     if tuple(table.columns) != columns:
         raise PlanError(
             f"observations/{path}: found columns {list(table.columns)}, expected {list(columns)}"
+        )
+
+
+def _check_splits(table: pd.DataFrame, path: str) -> None:
+    unknown = set(table["split"]) - {"discover", "calibrate", "confirm"}
+    if unknown:
+        raise PlanError(f"observations/{path}: no split is called {min(unknown)!r}")
+
+
+def _check_unique(table: pd.DataFrame, path: str) -> None:
+    """One row for each item, or for each item, concept and scorer."""
+    keys = [name for name in ("item", "concept", "scorer") if name in table]
+    twice = table.duplicated(keys if "scorer" in table else ["item"])
+    if twice.any():
+        raise PlanError(
+            f"observations/{path}, row {int(np.argmax(twice)) + 1}: "
+            f"{table['item'][int(np.argmax(twice))]} stands there twice"
         )
 
 

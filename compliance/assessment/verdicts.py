@@ -167,9 +167,10 @@ def _gate_number(rule: Rule, here: Result | None, there: Result | None) -> float
 def _attainable(plan: Plan, data: CellData, results: Results) -> bool:
     cells = sum(cell.concept == data.cell.concept for cell in plan.cells)
     gap = results.get(f"{data.cell.key}/gap")
+    is_reference = data.cell.language == plan.claims.reference_language
     best = attainable(
         n_pos=len(data.of(POSITIVE)), n_benign=len(data.of(BENIGN)), n_hard=len(data.of(HARD)),
-        n_pairs=gap.n if gap else None, alpha=plan.family_error / cells,
+        n_pairs=None if is_reference else (gap.n if gap else 0), alpha=plan.family_error / cells,
         min_sensitivity=plan.claims.min_sensitivity,
         max_fpr=plan.claims.max_false_positive_rate,
         max_hard_fpr=plan.claims.max_hard_false_positive_rate,

@@ -61,12 +61,14 @@ class Task:
     stage: str
     probes: tuple[LockedProbe, ...] = ()
     directions: tuple[Direction, ...] = ()
+    environment: str = ""
+    """Digest of packages, machine and device; shards of two are never mixed."""
 
     @property
     def digest(self) -> str:
         """Names the pass; a shard of another pass is not taken for one of this."""
         return digest_of(
-            {"plan": digest_of(self.plan), "stage": self.stage,
+            {"plan": digest_of(self.plan), "stage": self.stage, "environment": self.environment,
              "probes": [digest_of(p) for p in self.probes],
              "directions": [digest_of(d) for d in self.directions]}
         )  # fmt: skip
@@ -141,10 +143,11 @@ def observe(
         ProbeError: A hook did not fire or gave numbers that are not finite.
     """
     batches = make_batches(work, task.plan.batch_tokens)
+    of_task, left = task.digest, sum(_cost(batch) for batch in batches)
     done, spent, ran = 0, 0.0, 0
     for index, batch in enumerate(batches):
         path = folder / f"shard-{index:05d}.npz"
-        name = digest_of({"task": task.digest, "items": [p.item.id for p in batch]})
+        name = digest_of({"task": of_task, "items": [p.item.id for p in batch]})
         shard = _read_shard(path, name)
         if shard is None:
             started = time.monotonic()
@@ -152,7 +155,7 @@ def observe(
             write_bytes(path, _shard_bytes(shard, name))
             spent, ran = spent + time.monotonic() - started, ran + _cost(batch)
         done += len(batch)
-        left = sum(_cost(b) for b in batches[index + 1 :])
+        left -= _cost(batch)
         progress(done, len(work), spent / ran * left if ran else None)
         yield shard
 
@@ -323,14 +326,7 @@ def _pool(latents: Tensor, pooling: str) -> Tensor:
 
 def _output_hook(sae: Sae) -> str | None:
     """Where a transcoder's target is; an SAE's target is its input."""
-    if not sae.config.is_transcoder:
-        return None
-    if sae.config.hook_name_out is None:
-        raise ProbeError(
-            f"{sae.facts.name}: cfg.json does not say where this transcoder writes",
-            hint="add hook_name_out to its metadata, such as blocks.0.hook_mlp_out",
-        )
-    return sae.config.hook_name_out
+    return sae.config.hook_name_out if sae.config.is_transcoder else None
 
 
 def _cost(batch: Sequence[Prepared]) -> int:

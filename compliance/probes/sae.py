@@ -255,7 +255,8 @@ def load_sae(
     }
     _check_tensors(stored, tensors)
     config, tensors = _scaled(stored.name, stored.config, tensors, ref.activation_scale)
-    return Sae(facts=_facts(stored), config=config, tensors=tensors)
+    facts = _facts(stored, ref.activation_scale)
+    return Sae(facts=facts, config=config, tensors=tensors)
 
 
 @dataclass(frozen=True, eq=False)
@@ -268,7 +269,7 @@ class _Stored:
     tensors: Mapping[str, Tensor]
 
 
-def _facts(stored: _Stored) -> SaeFacts:
+def _facts(stored: _Stored, activation_scale: float | None) -> SaeFacts:
     config = stored.config
     return SaeFacts(
         name=stored.name,
@@ -280,6 +281,7 @@ def _facts(stored: _Stored) -> SaeFacts:
         normalisation=config.normalisation,
         dtype=str(stored.tensors["W_dec"].dtype).removeprefix("torch."),
         context_size=config.context_size,
+        activation_scale=activation_scale,
         centres_input=config.centres_input,
     )
 

@@ -85,7 +85,7 @@ def read_config(name: str, raw: Mapping[str, Any]) -> SaeConfig:
         d_sae=fields.count("d_sae"),
         d_out=fields.count("d_out" if architecture in TRANSCODERS else "d_in"),
         hook_name=hook_name,
-        hook_name_out=model.get("hook_name_out"),
+        hook_name_out=_hook_name_out(metadata, architecture),
         model_name=model.get("model_name"),
         normalisation=normalisation,
         subtracts_b_dec=_subtracts_b_dec(name, fields, architecture),
@@ -204,6 +204,19 @@ def _hook_name(name: str, metadata: _Fields) -> str:
     if hook_name.endswith(".hook_mlp_in") and outside.endswith("feedforward_layernorm.output"):
         return hook_name.replace(".hook_mlp_in", ".mlp.hook_in")
     return hook_name
+
+
+def _hook_name_out(metadata: _Fields, architecture: str) -> str | None:
+    """The place a transcoder writes to; without it nothing could be compared with its output."""
+    if architecture not in TRANSCODERS:
+        return metadata.values.get("hook_name_out")
+    if not metadata.values.get("hook_name_out"):
+        raise SaeError(
+            f"{metadata.name}: cfg.json has no {metadata.prefix}hook_name_out, "
+            "so it does not say where this transcoder writes",
+            hint=f"add {metadata.prefix}hook_name_out, such as blocks.0.hook_mlp_out",
+        )
+    return metadata.text("hook_name_out")
 
 
 def _centres(

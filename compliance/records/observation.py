@@ -5,8 +5,9 @@ ordered by their first columns, so that equal observations are equal bytes.
 
 fit/items.csv, confirm/items.csv      one row an item: ITEM_COLUMNS
 fit/scores.csv, confirm/scores.csv    one row an item, concept and scorer: SCORE_COLUMNS
-fit/search.parquet                    discover split in the reference language: the pooled score of
-                                      every latent that fired: SEARCH_COLUMNS
+fit/search.parquet                    discover split in the reference language, items that have the
+                                      region: the pooled score of every latent that fired, below
+                                      zero too where the SAE has such latents: SEARCH_COLUMNS
 fit/residuals.parquet                 mean residual over the region: RESIDUAL_COLUMNS
 confirm/fidelity.parquet              per benign item, sums of PROTOCOL section 7: FIDELITY_COLUMNS
 """

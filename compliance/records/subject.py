@@ -23,6 +23,9 @@ class SaeFacts(Record):
     context_size: int | None = None
     """Tokens of context it was trained on; longer items are flagged."""
 
+    activation_scale: float | None = None
+    """Factor on activations that ``audit.yaml`` gave, where the SAE needs one."""
+
     centres_input: bool = False
     """Whether the mean over d_model is subtracted first (TransformerLens-processed GPT-2)."""
 

@@ -1,5 +1,6 @@
 """A suite: test items and the datasheet that says where they come from (PROTOCOL sections 1, 2)."""
 
+import unicodedata
 from enum import StrEnum
 from typing import Annotated, Literal
 
@@ -18,6 +19,20 @@ def check_language(tag: str) -> str:
         raise ValueError(f"{tag!r} is spelt {usual!r} in BCP 47")
     return tag
 
+
+def check_one_line(text: str) -> str:
+    """Return ``text`` when it can stand in a cell of a table; else raise ValueError."""
+    for place, character in enumerate(text, start=1):
+        if unicodedata.category(character) in {"Cc", "Zl", "Zp"}:
+            raise ValueError(
+                f"found control character U+{ord(character):04X} as character {place}, "
+                "expected one line of plain text"
+            )
+    return text
+
+
+Line = Annotated[str, AfterValidator(check_one_line)]
+"""Text that stands in CSV tables: no control characters and no line separators."""
 
 Language = Annotated[str, AfterValidator(check_language)]
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64)]
@@ -79,12 +94,12 @@ class Item(Record):
 
     origin: Origin
 
-    reviewed: str | None = None
+    reviewed: Line | None = None
     """Who reviewed it, and whether blind. Absent: no person has."""
 
-    source: str
+    source: Line
 
-    licence: str
+    licence: Line
 
     @model_validator(mode="after")
     def _one_input(self) -> "Item":

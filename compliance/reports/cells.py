@@ -27,7 +27,7 @@ REFERENCE = (
     "sensitivity-at-reference-cut-off",
     "fpr-benign-at-reference-cut-off",
 )
-COUNTS = ("n-positive", "n-hard", "n-benign", "n-calibrate")
+COUNTS = ("n-positive", "n-hard", "n-unscored", "n-benign", "n-calibrate")
 OVERVIEW = ("auroc-hard", "minus-tokens", "sensitivity", "gap", "fpr-benign", "fpr-hard")
 """Columns of a concept's table by language."""
 

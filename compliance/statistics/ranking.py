@@ -74,19 +74,19 @@ def auroc_matrix(
     """Compute the AUROC of every latent at once.
 
     A sparse matrix stays sparse: only stored values are sorted, and the zeros of a column are
-    one tie below them. The cost is that of sorting the stored values.
+    one tie, above its negative and below its positive values. The cost is that of sorting the
+    stored values.
 
     Args:
-        scores: Shape [n, k], a row per item and a column per latent. Either an array of any
-            finite numbers or a scipy sparse matrix of finite numbers that are not negative.
+        scores: Shape [n, k], a row per item and a column per latent: an array or a scipy sparse
+            matrix of finite numbers.
         is_positive: True for the positive items, shape [n].
 
     Returns:
         One AUROC per column, shape [k], equal to `auroc` of that column.
 
     Raises:
-        StatisticsError: If shapes differ, a class is missing, a score is not finite, or a
-            stored value of a sparse matrix is negative.
+        StatisticsError: If shapes differ, a class is missing or a score is not finite.
 
     Source:
         As `auroc`; the rank-sum form is Wilcoxon's (1945), Biometrics Bulletin 1, 80-83.
@@ -268,7 +268,7 @@ def _auroc_dense(block: NDArray[np.float64], labels: NDArray[np.bool_]) -> NDArr
 
 
 def _auroc_sparse(scores: sparray | spmatrix, is_positive: ArrayLike) -> NDArray[np.float64]:
-    """The AUROC of each column of a sparse matrix that holds no negative value."""
+    """The AUROC of each column of a sparse matrix."""
     matrix = scores.tocsc(copy=True)
     matrix.sum_duplicates()
     matrix.eliminate_zeros()
@@ -278,8 +278,6 @@ def _auroc_sparse(scores: sparray | spmatrix, is_positive: ArrayLike) -> NDArray
         raise StatisticsError("scores: there are no columns, expected at least one")
     if not np.isfinite(matrix.data).all():
         raise StatisticsError("scores: a stored value is not finite, expected a number")
-    if (matrix.data < 0).any():
-        raise StatisticsError("scores: a stored value is negative, expected none in sparse form")
     columns = np.repeat(np.arange(k), np.diff(matrix.indptr))
     order = np.lexsort((matrix.data, columns))
     is_pos = labels[matrix.indices[order]]
@@ -296,9 +294,10 @@ def _auroc_sorted(
     zero_neg: NDArray[np.int64],
     labels: NDArray[np.bool_],
 ) -> NDArray[np.float64]:
-    """Count wins and ties in values sorted by column and size, above ``zero_*`` tied zeros."""
+    """Count wins and ties in values sorted by column and size, and in ``zero_*`` tied zeros."""
     n_pos = int(labels.sum())
-    doubled = zero_pos * zero_neg
+    below_zero = np.bincount(columns[(values < 0) & ~is_pos], minlength=zero_pos.size)
+    doubled = zero_pos * (2 * below_zero + zero_neg)
     if values.size:
         new_column = np.diff(columns, prepend=-1) != 0
         new_value = np.append(True, values[1:] != values[:-1])
@@ -309,7 +308,7 @@ def _auroc_sorted(
         before = np.cumsum(run_neg) - run_neg
         first = np.flatnonzero(new_column[starts])
         before -= np.repeat(before[first], np.diff(first, append=starts.size))
-        before += zero_neg[run_column]
+        before += np.where(values[starts] > 0, zero_neg[run_column], 0)
         won = np.zeros(zero_pos.size, dtype=np.int64)
         np.add.at(won, run_column, run_pos * (2 * before + run_neg))
         doubled = doubled + won

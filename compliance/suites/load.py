@@ -8,6 +8,7 @@ is refused here, so that every later stage can rely on it.
 """
 
 import hashlib
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -75,7 +76,7 @@ def check_items(items: tuple[Item, ...], datasheet: Datasheet) -> None:
 
     Raises:
         SuiteError: No items, an id twice, a group of two concepts, a language or concept the
-            datasheet does not name, or a group with one label only.
+            datasheet does not name, a concept with one label only, or one input in two groups.
     """
     if not items:
         raise SuiteError(
@@ -85,6 +86,7 @@ def check_items(items: tuple[Item, ...], datasheet: Datasheet) -> None:
     _refuse_unnamed(items, datasheet)
     _refuse_mixed_groups(items, datasheet)
     _refuse_one_sided(items, datasheet)
+    _refuse_repeated_inputs(items, datasheet)
 
 
 def _folder(name: str, base: Path) -> Path:
@@ -164,3 +166,25 @@ def _refuse_one_sided(items: tuple[Item, ...], datasheet: Datasheet) -> None:
                 f"suite {datasheet.name}, concept {concept}: no {min(missing)} items",
                 hint="a concept needs positives and hard negatives to be told apart",
             )
+
+
+def _refuse_repeated_inputs(items: tuple[Item, ...], datasheet: Datasheet) -> None:
+    """Splits follow groups, so an input of two groups could be fitted on and confirmed with."""
+    seen: dict[tuple[str, tuple[tuple[str, str], ...]], Item] = {}
+    for item in items:
+        first = seen.setdefault((item.language, _normalised(item)), item)
+        if first.group != item.group:
+            raise SuiteError(
+                f"suite {datasheet.name}: items {first.id} and {item.id} are the same input in "
+                f"{item.language}, in groups {first.group} and {item.group}",
+                hint="drop one, or put both into one group; case and spaces make no difference",
+            )
+
+
+def _normalised(item: Item) -> tuple[tuple[str, str], ...]:
+    """Every turn by role and text, without what a reader would not see as a difference."""
+    turns = [(m.role, m.content) for m in item.messages or ()] or [("user", item.text or "")]
+    return tuple(
+        (role, " ".join(unicodedata.normalize("NFKC", text).casefold().split()))
+        for role, text in turns
+    )

@@ -74,6 +74,8 @@ def _check_numbers(path: Path) -> list[Check]:
             problems += recompute(evidence, files)
     except (PlanError, StatisticsError, VerificationError) as error:
         problems.append(error)
+    except (KeyError, IndexError, ValueError) as error:  # tables that name what others lack
+        problems.append(PlanError(f"the observation tables do not fit together: {error!r}"))
     if problems:
         return [
             Check(name="numbers", status=Outcome.FAILED, path=layout.EVIDENCE, message=str(e))
@@ -108,7 +110,8 @@ def _law_differences(opened: OpenPack) -> Iterable[ComplianceError]:
 
 def frozen_facts(entries: Sequence[Entry]) -> dict[str, object]:
     """What the trail recorded of what cannot be recomputed; the last of each counts."""
-    found: dict[str, object] = {}
+    observations: dict[str, object] = {}
+    found: dict[str, object] = {"observations": observations}
     for entry in entries:
         match entry.kind:
             case "plan-frozen":
@@ -117,6 +120,7 @@ def frozen_facts(entries: Sequence[Entry]) -> dict[str, object]:
                 found["lock"] = entry.facts.get("record")
             case "run-finished":
                 found["environment"] = entry.facts.get("environment")
+                observations |= entry.facts.get("observations") or {}
             case "confirmation-opened":
                 found["confirm_openings"] = entry.facts.get("opening")
     return found

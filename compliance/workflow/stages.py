@@ -20,6 +20,7 @@ from compliance.assessment.tables import ConfirmObservations, FitObservations, f
 from compliance.catalog.load import Catalog, load_catalog
 from compliance.documents import read_yaml
 from compliance.errors import (
+    ConfigError,
     PackError,
     PlanError,
     ProbeError,
@@ -39,7 +40,7 @@ from compliance.records.schemas import all_schemas
 from compliance.records.subject import Environment
 from compliance.records.suite import Item
 from compliance.resources import data_dir
-from compliance.runs import RunFolder, all_trails, make_run
+from compliance.runs import RunFolder, all_trails, make_run, point_at
 from compliance.suites.load import Suite, load_suite
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def freeze_plan(config: AuditConfig, folder: Path, suites: Sequence[Suite], read
     for suite in suites:
         _once(run, "suite-registered", {"suite": suite.datasheet.name, "digest": suite.digest})
     _once(run, "plan-frozen", {"digest": digest_of(frozen), "record": to_json(frozen)})
+    point_at(run)
     return frozen
 
 
@@ -80,11 +82,14 @@ def run_pass(
 ) -> None:  # fmt: skip
     """Run one pass to its end and write its observation tables."""
     from compliance.probes.collect import Placed
+    from compliance.probes.engine import prepare_items
 
-    if run.observations(stage):
+    if is_finished(run, stage):
         return
     frozen = run.plan()
     by_split = planned_items(frozen, suites)
+    if stage == "fit":  # an item that cannot be read is found before the confirm split is opened
+        prepare_items(by_split["confirm"], reader.subject)
     splits = ("discover", "calibrate") if stage == "fit" else ("confirm",)
     suite_of = {i.id: suite.datasheet.name for suite in suites for i in suite.items}
     items = {i.id: Placed(i, suite_of[i.id], split) for split in splits for i in by_split[split]}
@@ -107,18 +112,25 @@ def run_pass(
     )
 
 
+def is_finished(run: RunFolder, stage: str) -> bool:
+    """Whether a pass's tables are all there and are what the trail recorded of them."""
+    digests = file_digests(run.observations(stage))
+    recorded = [e.facts for e in trail.read(run.trail) if e.kind == "run-finished"]
+    return any((f["pass"], f["observations"]) == (stage, digests) for f in recorded)
+
+
 def _run_shards(
     run: RunFolder, stage: str, items: Sequence[Item], reader: Reader, progress: Progress
 ) -> list[Shard]:
     from compliance.probes.engine import Task, prepare_items
     from compliance.probes.engine import observe as observe_items
 
-    frozen = run.plan()
+    frozen, here = run.plan(), digest_of(_environment(reader))
     if stage == "fit":
-        task = Task(frozen, stage)
+        task = Task(frozen, stage, environment=here)
     else:
         locked = run.lock()
-        task = Task(frozen, stage, locked.probes, locked.directions)
+        task = Task(frozen, stage, locked.probes, locked.directions, environment=here)
     progress.stage(f"running {len(items)} items ({stage})")
     work = prepare_items(items, reader.subject)
     return list(observe_items(work, task, reader, run.shards(stage), progress.advance))
@@ -134,11 +146,9 @@ def _fit_files(
 
     table = collect.item_table(shards, items)
     search = collect.search_table(shards, frozen, items)
-    probes = select_features(frozen, search, table)
-    scores = [
-        collect.score_table(shards, frozen),
-        collect.probe_scores(shards, frozen, probes, items),
-    ]
+    counts = collect.score_table(shards, frozen)
+    probes = select_features(frozen, search, table, counts)
+    scores = [counts, collect.probe_scores(shards, frozen, probes, items)]
     return FitObservations(
         items=table,
         scores=pd.concat(scores).sort_values(["item", "concept", "scorer"]),
@@ -162,16 +172,14 @@ def _confirm_files(
 def _open_confirm(run: RunFolder, items: Iterable[Item]) -> None:
     """Opening the confirm split is an event, and counted: PROTOCOL section 2.
 
-    Counted are the openings of the same groups by all runs beside this ``audit.yaml``.
+    Counted are the openings by all runs beside this ``audit.yaml`` that share a group.
     """
-    facts = {
-        "groups": digest_of(sorted({item.group for item in items})),
-        "lock": digest_of(run.lock()),
-    }
+    groups = sorted({item.group for item in items})
+    facts = {"groups": groups, "lock": digest_of(run.lock())}
     if any(facts.items() <= opened.items() for opened in _openings(run.trail)):
         return
     before = [o for path in all_trails(run.path.parent.parent) for o in _openings(path)]
-    count = 1 + sum(opened["groups"] == facts["groups"] for opened in before)
+    count = 1 + sum(not set(groups).isdisjoint(opened["groups"]) for opened in before)
     _once(run, "confirmation-opened", {**facts, "opening": count})
 
 
@@ -185,7 +193,7 @@ def lock_run(run: RunFolder, progress: Progress) -> Lock:
     if run.has("lock.json"):
         return run.lock()
     files = run.observations("fit")
-    if not files:
+    if not is_finished(run, "fit"):
         raise PlanError(
             "the discover and calibrate splits have not been run",
             hint="run 'compliance observe' first",
@@ -202,7 +210,7 @@ def assess_run(
 ) -> Evidence:
     """Compute the evidence from all observations and write it."""
     files = run.observations()
-    if not any(path.startswith("confirm/") for path in files):
+    if not is_finished(run, "confirm"):
         raise PlanError(
             "the confirm split has not been run", hint="run 'compliance observe' after the lock"
         )
@@ -216,8 +224,8 @@ def assess_run(
         law=catalog.facts(),
         confirm_openings=_openings(run.trail)[-1]["opening"],
     )
-    run.write("evidence.json", evidence)
     _once(run, "assessed", {"evidence": digest_of(evidence)})
+    run.write("evidence.json", evidence)
     return evidence
 
 
@@ -249,7 +257,8 @@ def pack_run(
     evidence, catalog = run.evidence(), load_catalog()
     packs = folder / "packs"
     parent = _newest_pack(packs, evidence.system.name)
-    if parent is not None and digest_of(parent.evidence) == digest_of(evidence):
+    signer = _signer(folder, key)
+    if parent is not None and _states(parent, evidence, signer):
         return parent.folder.root
     before = parent.as_parent() if parent else None
     version = next_version(evidence, before)
@@ -274,9 +283,15 @@ def pack_run(
             schemas=all_schemas(),
             trail=run.trail,
         ),
-        signer=_signer(folder, key),
+        signer=signer,
         built_at=built_at,
     )
+
+
+def _states(pack: OpenPack, evidence: Evidence, signer: Signer) -> bool:
+    """Whether a pack holds this very evidence under this very key."""
+    same_key = pack.file("attestations/public-key.pem") == signer.public_pem
+    return same_key and digest_of(pack.evidence) == digest_of(evidence)
 
 
 def render(
@@ -376,7 +391,10 @@ def load_reader(config: AuditConfig, folder: Path) -> Reader:
     )
     for sae in saes:
         sae.reads(subject.facts, resolve(subject.model, sae.facts.hook_name).width)
-    return Reader(subject, saes)
+    reader = Reader(subject, saes)
+    for name in reader.hook_names:
+        resolve(subject.model, name)
+    return reader
 
 
 def _environment(reader: Reader) -> Environment:
@@ -407,4 +425,10 @@ def _once(run: RunFolder, kind: str, facts: dict[str, Any]) -> None:
 def now() -> datetime:
     """The clock of the edge; SOURCE_DATE_EPOCH stands in for it in a reproducible build."""
     epoch = os.environ.get("SOURCE_DATE_EPOCH")
-    return datetime.fromtimestamp(int(epoch), UTC) if epoch else datetime.now(UTC)
+    try:
+        return datetime.fromtimestamp(int(epoch), UTC) if epoch else datetime.now(UTC)
+    except (ValueError, OverflowError, OSError) as error:
+        raise ConfigError(
+            f"SOURCE_DATE_EPOCH: found {epoch!r}, expected seconds since 1970",
+            hint="unset it, or set it to a whole number",
+        ) from error

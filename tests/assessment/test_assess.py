@@ -208,6 +208,39 @@ def test_a_cell_without_items_is_not_covered_and_keeps_p_1_in_its_family():
     assert len(evidence.findings) == 3
 
 
+def test_a_token_count_that_separates_the_other_way_is_not_beaten_by_its_sign(good):
+    """Positives shorter than every hard negative: length alone tells them apart."""
+    evidence, files = good
+    lines = files["confirm/scores.csv"].decode().splitlines()
+    short = [
+        line.rsplit(",", 1)[0] + (",1" if "-positive-" in line else ",90")
+        if ",tokens," in line
+        else line
+        for line in lines
+    ]
+    other = files | {"confirm/scores.csv": ("\n".join(short) + "\n").encode()}
+
+    found = assess(evidence.plan, evidence.lock, other, **CONTEXT)
+
+    assert result(found, "danger/en/text/plain/auroc-hard.tokens").value == 0.0
+    difference = result(found, "danger/en/text/plain/minus-tokens")
+    assert difference.value <= 0.0
+    assert difference.p == 1.0
+    assert Verdict.SUPPORTED not in verdicts(found).values()
+
+
+def test_items_without_a_score_are_counted(good):
+    evidence, files = good
+    lines = files["confirm/scores.csv"].decode().splitlines(keepends=True)
+    fewer = [line for line in lines if not line.startswith("g0061-positive-en,")]
+    other = files | {"confirm/scores.csv": "".join(fewer).encode()}
+
+    found = assess(evidence.plan, evidence.lock, other, **CONTEXT)
+
+    assert result(evidence, "danger/en/text/plain/n-unscored").value == 0
+    assert result(found, "danger/en/text/plain/n-unscored").value == 1
+
+
 def test_a_lock_of_another_plan_is_refused(good):
     evidence, files = good
     other = make_plan().model_copy(update={"seed": 8})

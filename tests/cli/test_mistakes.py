@@ -133,6 +133,22 @@ MISTAKES = {
     ),
     "duplicate ids": (items(lambda found: [*found, found[0]]), "appears more than once"),
     "group in two suites": (configure(suites=["./suite", "./suite"]), "is in two suites"),
+    "nothing to discover from": (
+        configure(subset={"groups_per_concept": 2, "benign_groups": 60}),
+        "danger in en: 0 positive and 0 hard-negative items with region 'user' on discover",
+    ),
+    "too few resamples for the cells": (
+        configure(languages=["en", "el", "de", "fr", "es", "it", "pt", "ru", "ja", "ko", "hi"]),
+        "bootstrap_draws: found 200, and the 11 cells of danger need 219",
+    ),
+    "one text in two groups": (
+        items(lambda found: [*found, found[0] | {"id": "copy", "group": "copy"}]),
+        "are the same input in en",
+    ),
+    "line break in a source": (
+        items(lambda found: found[0].update(source="a\nb")),
+        "line 1: source: found control character",
+    ),
     "too few benign items": (configure(alpha=0.01), "alpha 0.01 needs 99"),
     "no benign items": (keep(lambda i: i["label"] != "negative"), "no benign items"),
     "no items for any cell": (configure(languages=["en", "ja"][:1], modalities=["image"]), None),

@@ -249,6 +249,20 @@ def test_sinks_are_counted_and_read_by_nobody(busiest, reader, tmp_path, ratio):
         assert scores_of(shards, 1)[name] == len(kept)
 
 
+@pytest.mark.parametrize(("nudge", "sinks"), [(0.999, 1), (1.001, 0)])
+def test_a_sink_exceeds_the_ratio_times_the_median(reader, tmp_path, nudge, sinks):
+    loud = tiny_reader(*reader.saes, model=loud_model())
+    items = [make_item("a", text="even q number")]
+    work = prepare_items(items, loud.subject)[0]
+    norms = expected_states(work, loud).norm(dim=-1).tolist()
+    ratio = max(norms) / statistics.median_low(norms)
+
+    task = confirm(loud, (0, 0), sink_norm_ratio=ratio * nudge)
+    shards = run_pass(items, task, loud, tmp_path)
+
+    assert facts_of(shards)["a"][2] == sinks
+
+
 def test_a_region_of_sinks_alone_gives_no_score(reader, tmp_path):
     loud = tiny_reader(*reader.saes, model=loud_model())
     items = [make_item("a", turns=(("user", "long enough to judge"), ("assistant", "q")))]
@@ -372,16 +386,6 @@ def test_a_transcoder_is_judged_by_what_it_should_have_written(tmp_path):
                 [float(error), float(target.double().square().sum())], rel=1e-5
             )
             assert vector == pytest.approx(target.sum(dim=0).numpy(), abs=1e-4)
-
-
-def test_a_transcoder_that_does_not_say_where_it_writes_is_refused(tmp_path):
-    metadata = {"hook_name_out": None}
-    hook = "blocks.1.hook_resid_mid"
-    sae = tiny_sae(tmp_path / "coder", "transcoder", hook_name=hook, metadata=metadata)
-    reader = tiny_reader(sae)
-
-    with pytest.raises(ProbeError, match="coder: cfg.json does not say where this transcoder"):
-        run_pass(some_items(1), confirm(reader, (0, 0)), reader, tmp_path / "run")
 
 
 # Width and numbers

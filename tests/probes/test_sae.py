@@ -462,6 +462,17 @@ def _changed(tmp_path, changes):
     return path
 
 
+@pytest.mark.parametrize("architecture", [a for a in ARCHITECTURES if "transcoder" in a])
+@pytest.mark.parametrize("absent", [None, ""])
+def test_a_transcoder_that_does_not_say_where_it_writes_is_refused(tmp_path, architecture, absent):
+    path = save_tiny_sae(tmp_path / "coder", architecture, metadata={"hook_name_out": absent})
+
+    with pytest.raises(SaeError, match="coder: cfg.json has no metadata.hook_name_out") as caught:
+        load(path)
+
+    assert "hook_mlp_out" in caught.value.hint
+
+
 def test_an_sae_of_one_head_is_refused(tmp_path):
     with pytest.raises(SaeError, match="reads one head"):
         load(save_tiny_sae(tmp_path / "sae", metadata={"hook_head_index": 2}))

@@ -77,6 +77,9 @@ MISTAKES = {
     "benign with a concept": (set_first(label="negative"), "a benign negative has no concept"),
     "modality not supported yet": (set_first(modality="image"), "not supported yet"),
     "very long text": (set_first(text="x" * 200_000), "at most 100000 characters"),
+    "line break in source": (set_first(source="a\nb"), r"source: found control character U\+000A"),
+    "control in licence": (set_first(licence="CC0\x00"), r"licence: found control .* U\+0000"),
+    "separator in reviewed": (set_first(reviewed="a\u2028b"), r"reviewed: found .* U\+2028"),
 }
 
 
@@ -86,6 +89,57 @@ def test_a_mistake_is_named(write, name):
 
     with pytest.raises(SuiteError, match=message):
         load_suite("suite", write(change))
+
+
+def copy_text(text_of):
+    """Give the second ``danger`` group the first one's positive text in English, rewritten."""
+
+    def change(items):
+        one, other = (i for i in items if i["id"] in {FIRST, SECOND})
+        other["text"] = text_of(one["text"])
+
+    return change
+
+
+FIRST, SECOND = "danger-000-positive-en", "danger-001-positive-en"
+
+
+@pytest.mark.parametrize(
+    "rewrite",
+    [str, str.upper, lambda t: f" {t}\n", lambda t: t.replace(" ", "\u3000 "),
+     lambda t: t.replace("z", "\uff5a")],
+    ids=["equal", "case", "around", "between", "width"],
+)  # fmt: skip
+def test_one_text_in_two_groups_is_refused(write, rewrite):
+    with pytest.raises(SuiteError, match=f"items {FIRST} and {SECOND} are the same input in en"):
+        load_suite("suite", write(copy_text(rewrite)))
+
+
+def test_a_dialogue_is_compared_whole(write):
+    def share(*turns):
+        def change(items):
+            one, other = (i for i in items
+                          if i["id"] in {"flattery-000-positive-en", "flattery-001-positive-en"}
+                          )  # fmt: skip
+            for turn in turns:
+                other["messages"][turn] = dict(one["messages"][turn])
+
+        return change
+
+    assert load_suite("suite", write(share(0)))
+    assert load_suite("suite", write(share(1)))
+    with pytest.raises(SuiteError, match="flattery-000-positive-en and flattery-001-positive-en"):
+        load_suite("suite", write(share(0, 1)))
+
+
+def test_one_text_in_two_languages_or_twice_in_one_group_is_no_mistake(write):
+    def change(items):
+        by_id = {i["id"]: i for i in items}
+        text = by_id[FIRST]["text"]
+        by_id["danger-001-positive-el"]["text"] = text
+        by_id["danger-000-hard-negative-en"]["text"] = text
+
+    assert load_suite("suite", write(change))
 
 
 def test_a_mistake_in_a_line_is_named_with_its_line(write):
