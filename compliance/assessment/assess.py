@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from compliance.assessment.locking import make_lock
-from compliance.assessment.measures import Measures, by_id
+from compliance.assessment.measures import Measures, by_id, cell_items
 from compliance.assessment.tables import (
     ConfirmObservations,
     FitObservations,
@@ -198,12 +198,7 @@ def _qualifiers(plan: Plan, items: pd.DataFrame) -> dict[str, tuple[str, ...]]:
     """What each cell's items add to every sentence: who translated, and that nobody reviewed."""
     found: dict[str, tuple[str, ...]] = {}
     for cell in plan.cells:
-        mine = items[
-            (items["language"] == cell.language)
-            & (items["modality"] == cell.modality)
-            & (items["rendering"] == cell.rendering)
-            & ((items["concept"] == cell.concept) | (items["concept"] == ""))
-        ]
+        mine = cell_items(cell, items)
         named = []
         if (mine["origin"] == "machine-translated").any():
             named.append("machine-translated")

@@ -50,19 +50,23 @@ class CellData:
 
 def cell_data(cell: Cell, confirm: ConfirmObservations) -> CellData:
     """Join a cell's items with their scores; benign items count where they have the region."""
-    items = confirm.items
-    mine = items[
-        (items["language"] == cell.language)
-        & (items["modality"] == cell.modality)
-        & (items["rendering"] == cell.rendering)
-        & ((items["concept"] == cell.concept) | (items["label"] == BENIGN))
-    ]
+    mine = cell_items(cell, confirm.items)
     scores = confirm.scores[
         (confirm.scores["concept"] == cell.concept) & confirm.scores["item"].isin(mine["item"])
     ]
     wide = scores.pivot(index="item", columns="scorer", values="score")
     columns = ["item", "group", "label", "format", "stratum"]
     return CellData(cell, mine[columns].merge(wide, left_on="item", right_index=True, how="inner"))
+
+
+def cell_items(cell: Cell, items: pd.DataFrame) -> pd.DataFrame:
+    """The items of a cell's own concept, and the benign ones that serve every concept."""
+    return items[
+        (items["language"] == cell.language)
+        & (items["modality"] == cell.modality)
+        & (items["rendering"] == cell.rendering)
+        & ((items["concept"] == cell.concept) | (items["label"] == BENIGN))
+    ]
 
 
 class Measures:
@@ -144,13 +148,9 @@ class Measures:
 
     def _unscored(self, cell: Cell) -> int:
         """Positives and hard negatives of which no token was left to read."""
-        items, scores = self.confirm.items, self.confirm.scores
-        mine = items[
-            (items["concept"] == cell.concept)
-            & (items["language"] == cell.language)
-            & (items["modality"] == cell.modality)
-            & (items["rendering"] == cell.rendering)
-        ]
+        mine = cell_items(cell, self.confirm.items)
+        mine = mine[mine["label"] != BENIGN]
+        scores = self.confirm.scores
         scored = scores[(scores["concept"] == cell.concept) & (scores["scorer"] == "probe")]
         return int((~mine["item"].isin(scored["item"])).sum())
 

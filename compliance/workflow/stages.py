@@ -26,6 +26,7 @@ from compliance.errors import (
     ProbeError,
     ReportError,
 )
+from compliance.packs import layout
 from compliance.packs.build import PackContents, build_pack
 from compliance.packs.integrity import verify_integrity
 from compliance.packs.keys import Signer, create_keys, load_private_key
@@ -290,7 +291,7 @@ def pack_run(
 
 def _states(pack: OpenPack, evidence: Evidence, signer: Signer) -> bool:
     """Whether a pack holds this very evidence under this very key."""
-    same_key = pack.file("attestations/public-key.pem") == signer.public_pem
+    same_key = pack.file(layout.PUBLIC_KEY) == signer.public_pem
     return same_key and digest_of(pack.evidence) == digest_of(evidence)
 
 
