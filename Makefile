@@ -46,5 +46,5 @@ lint: setup ## look for mistakes and style with ruff
 	$(BIN)/ruff check .
 
 clean: ## remove .venv, demo/, fetched models, builds and caches
-	rm -rf .venv demo dist examples/*/subject examples/*/cache examples/second/sae .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .venv demo dist examples/*/subject examples/*/cache examples/second/sae examples/xstest/suite .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -4,8 +4,8 @@
     runs/<plan>/plan.json           the frozen plan, canonical JSON
     runs/<plan>/config.json         audit.yaml as it was read
     runs/<plan>/trail.jsonl         what happened, hash-chained
-    runs/<plan>/fit/shard-*.npz     one a batch; no longer needed once the pass is complete
-    runs/<plan>/confirm/shard-*.npz
+    runs/<plan>/passes/*/shard-*.npz  one a batch; no longer needed once the tables are written
+    runs/<plan>/choices.json        what was chosen after the search; the lock chooses it again
     runs/<plan>/observations/       the tables of records/observation.py
     runs/<plan>/lock.json  environment.json  evidence.json
 
@@ -23,7 +23,7 @@ from compliance.records.audit import AuditConfig
 from compliance.records.base import Record, canonical_bytes, digest_of
 from compliance.records.evidence import Evidence
 from compliance.records.observation import CONFIRM_FILES, FIT_FILES
-from compliance.records.plan import Lock, Plan
+from compliance.records.plan import Choices, Lock, Plan
 from compliance.records.subject import Environment
 from compliance.storage import write_bytes, write_text
 
@@ -43,11 +43,14 @@ class RunFolder:
         return self.path / "trail.jsonl"
 
     def shards(self, stage: str) -> Path:
-        """Folder of one pass's shards, ``fit`` or ``confirm``."""
-        return self.path / stage
+        """Folder of one pass's shards, such as ``search`` or ``shifts/typos``."""
+        return self.path / "passes" / stage
 
     def plan(self) -> Plan:
         return self._read("plan.json", Plan, "run 'compliance plan' first")
+
+    def choices(self) -> Choices:
+        return self._read("choices.json", Choices, "run 'compliance observe' first")
 
     def lock(self) -> Lock:
         return self._read("lock.json", Lock, "run 'compliance lock' first")

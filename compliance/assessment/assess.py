@@ -3,40 +3,38 @@
     evidence = assess(plan, lock, files, ...)
     for mismatch in recompute(evidence, files): ...
 
-``recompute`` calls what ``assess`` called: one code path for the producer and for the auditor.
+``recompute`` calls what ``assess`` called: one code path for the producer and for the auditor. Only
+a deep one repeats the searches through all latents, which take longest.
 """
 
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pandas as pd
 
-from compliance.assessment.locking import make_lock
-from compliance.assessment.measures import Measures, by_id, cell_items
+from compliance.assessment.cells import cell_items
+from compliance.assessment.comparing import differences
+from compliance.assessment.locking import recomputed_lock
+from compliance.assessment.measures import Measures
+from compliance.assessment.numbers import by_id
+from compliance.assessment.sweep import with_settings
 from compliance.assessment.tables import (
     ConfirmObservations,
     FitObservations,
     file_digests,
-    read_csv,
+    read_table,
 )
-from compliance.assessment.verdicts import judge
+from compliance.assessment.verdicts import error_bound, judge
 from compliance.errors import NumberMismatch, PlanError
 from compliance.records.audit import SystemFacts
 from compliance.records.base import digest_of, to_json
 from compliance.records.evidence import Evidence, LawFacts
 from compliance.records.finding import Finding, Result
-from compliance.records.observation import ITEM_COLUMNS
 from compliance.records.plan import Lock, Plan
 from compliance.records.subject import Environment
 from compliance.records.suite import Item
 from compliance.suites.load import suite_digest
-from compliance.suites.split import rank
-
-RELATIVE_TOLERANCE = 1e-6
-ABSOLUTE_TOLERANCE = 1e-9
-"""How far a recomputed number may lie from the stored one: sums in another order on another
-machine move the last digits, and a fitted direction by a little more."""
+from compliance.suites.split import CALIBRATE, CONFIRM, DISCOVER, cut, rank
 
 
 def assess(
@@ -79,8 +77,16 @@ def assess(
     )
 
 
-def recompute(evidence: Evidence, files: Mapping[str, bytes]) -> Iterator[NumberMismatch]:
+def recompute(
+    evidence: Evidence, files: Mapping[str, bytes], *, deep: bool = False
+) -> Iterator[NumberMismatch]:
     """Yield each number of lock, results and findings that the observations do not give.
+
+    Args:
+        evidence: What the pack states.
+        files: The observation files, by path below ``observations/``.
+        deep: Repeat the searches too. Without, the latents that the lock names are taken as
+            chosen, and what was computed for or from them is computed again.
 
     Raises:
         PlanError: The observations cannot be read or do not fit the plan.
@@ -88,7 +94,7 @@ def recompute(evidence: Evidence, files: Mapping[str, bytes]) -> Iterator[Number
     digests = file_digests(files)
     yield from differences("observations", dict(evidence.observations), digests)
     fit = FitObservations.from_files(files)
-    lock = make_lock(evidence.plan, fit, digests)
+    lock = recomputed_lock(evidence.plan, evidence.lock, fit, digests, deep=deep)
     yield from differences("lock", to_json(evidence.lock), to_json(lock))
     results, findings = _compute(evidence.plan, evidence.lock, files)
     yield from differences(
@@ -122,9 +128,7 @@ def item_differences(
         files: The observation files.
         items: The pack's items by id; None for one that is withheld and cannot be compared.
     """
-    table = pd.concat(
-        [read_csv(files, f"{stage}/items.csv", ITEM_COLUMNS) for stage in ("fit", "confirm")]
-    )
+    table = pd.concat([read_table(files, f"{stage}/items.csv") for stage in ("fit", "confirm")])
     for row in table.itertuples():
         if row.item not in items:
             yield NumberMismatch(f"items.{row.item}", stored="nothing", computed="observations")
@@ -139,25 +143,41 @@ def item_differences(
 
 
 _ITEM_FIELDS = ("group", "concept", "label", "language", "modality", "rendering", "format",
-                "stratum", "origin", "reviewed")  # fmt: skip
+                "stratum", "origin", "source", "reviewed")  # fmt: skip
 
 
 def _split_differences(plan: Plan, table: pd.DataFrame) -> Iterator[NumberMismatch]:
     """A group's split follows from the hash of its id.
 
-    Within a suite and concept, discover groups rank before calibrate groups, and those before
-    confirm groups.
+    Within a suite and concept (and label, where a suite has no pairs), discover groups rank before
+    calibrate groups, and those before confirm groups; and where all groups were run, each split has
+    its exact quota.
     """
-    digests = {suite.name: suite.digest for suite in plan.suites}
-    for (suite, concept), part in table.groupby(["suite", "concept"]):
-        groups = part.drop_duplicates("group").set_index("group")["split"]
-        ranked = [groups[g] for g in rank(groups.index, digests.get(suite, ""))]
-        expected = sorted(ranked, key=("discover", "calibrate", "confirm").index)
-        misplaced = sum(a != b for a, b in zip(ranked, expected, strict=True))
-        straddling = int((part.groupby("group")["split"].nunique() > 1).sum())
-        where = f"splits.{suite}.{concept or 'benign'}"
-        yield from differences(f"{where}.misplaced", misplaced, 0)
-        yield from differences(f"{where}.straddling", straddling, 0)
+    for suite in plan.suites:
+        mine = table[table["suite"] == suite.name]
+        whole = mine["group"].nunique() == suite.groups and plan.subset is None
+        keys = ["concept"] if suite.datasheet.paired else ["concept", "label"]
+        for (concept, *label), part in mine.groupby(keys):
+            groups = part.drop_duplicates("group").set_index("group")["split"]
+            ranked = rank(groups.index, suite.digest)
+            found = [groups[group] for group in ranked]
+            if whole:
+                cuts = cut(ranked, _quotas(plan, concept))
+                expected = [cuts[group] for group in ranked]
+            else:
+                expected = sorted(found, key=(DISCOVER, CALIBRATE, CONFIRM).index)
+            misplaced = sum(a != b for a, b in zip(found, expected, strict=True))
+            straddling = int((part.groupby("group")["split"].nunique() > 1).sum())
+            where = ".".join(["splits", suite.name, concept or "benign", *label])
+            yield from differences(f"{where}.misplaced", misplaced, 0)
+            yield from differences(f"{where}.straddling", straddling, 0)
+
+
+def _quotas(plan: Plan, concept: str) -> dict[str, int]:
+    splits = plan.splits
+    if not concept:
+        return {CALIBRATE: splits.benign_calibrate, CONFIRM: splits.benign_confirm}
+    return {DISCOVER: splits.discover, CALIBRATE: splits.calibrate, CONFIRM: splits.confirm}
 
 
 def _suite_differences(
@@ -172,26 +192,15 @@ def _suite_differences(
             yield from differences(f"plan.suites.{suite.name}.digest", suite.digest, computed)
 
 
-def differences(where: str, stored: Any, computed: Any) -> Iterator[NumberMismatch]:
-    """Walk two JSON values side by side and yield each place where they differ."""
-    if isinstance(stored, dict) and isinstance(computed, dict):
-        for key in sorted(stored.keys() | computed.keys()):
-            yield from differences(f"{where}.{key}", stored.get(key), computed.get(key))
-    elif isinstance(stored, list) and isinstance(computed, list) and len(stored) == len(computed):
-        for index, (a, b) in enumerate(zip(stored, computed, strict=True)):
-            yield from differences(f"{where}[{index}]", a, b)
-    elif not _same(stored, computed):
-        yield NumberMismatch(where, stored=_shown(stored), computed=_shown(computed))
-
-
 def _compute(
     plan: Plan, lock: Lock, files: Mapping[str, bytes]
 ) -> tuple[tuple[Result, ...], tuple[Finding, ...]]:
     confirm = ConfirmObservations.from_files(files)
-    measures = Measures(plan, lock, confirm)
-    results = tuple(measures.all_results())
-    qualifiers = _qualifiers(plan, confirm.items)
-    return results, judge(plan, by_id(results), measures, qualifiers)
+    measures = Measures(plan, lock, confirm, read_table(files, "fit/means.parquet"))
+    results = by_id(measures.results())
+    findings = judge(plan, results, _qualifiers(plan, confirm.items))
+    findings, kept = with_settings(measures, results, findings)
+    return (*results.values(), *kept, error_bound(plan)), findings
 
 
 def _qualifiers(plan: Plan, items: pd.DataFrame) -> dict[str, tuple[str, ...]]:
@@ -220,21 +229,3 @@ def _findings(findings: tuple[Finding, ...]) -> dict[str, Any]:
         plain["conditions"] = {c["condition"]: c for c in plain["conditions"]}
         found[finding.cell.key] = plain
     return found
-
-
-def _same(stored: Any, computed: Any) -> bool:
-    """Equal, or within the tolerance where either is a fraction; two whole numbers have none.
-
-    Canonical JSON writes 1.0 as 1, so a fraction may come back as a whole number.
-    """
-    kinds = {type(stored), type(computed)}
-    if float in kinds and kinds <= {float, int}:
-        return math.isclose(
-            stored, computed, rel_tol=RELATIVE_TOLERANCE, abs_tol=ABSOLUTE_TOLERANCE
-        )
-    return type(stored) is type(computed) and stored == computed
-
-
-def _shown(value: Any) -> str:
-    text = "nothing" if value is None else repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,21 +1,31 @@
 """Makes the plan: everything that can be chosen, before anything is measured."""
 
+import hashlib
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
+from typing import TypeVar
 
 from compliance.errors import PlanError, StatisticsError
 from compliance.records.audit import AuditConfig, Claims, FeatureRef, ProbeConfig
-from compliance.records.plan import Cell, Plan, PlannedProbe, Rule, Splits
+from compliance.records.plan import Cell, Choices, Plan, PlannedProbe, Rule, Setting, Splits
 from compliance.records.subject import ModelFacts, SaeFacts
 from compliance.records.suite import ConceptSheet, Datasheet, Item, Label, Region
 from compliance.statistics.conformal import benign_needed
 from compliance.suites.load import Suite
 from compliance.suites.split import CALIBRATE, CONFIRM, DISCOVER, split_groups
 
-CONTROLS = ("token-count", "dense")
-"""Controls that this version runs; the others of PROTOCOL section 6 read ``not measured``."""
+CONTROLS = (
+    "token-count", "ngrams", "random-latents", "random-sae", "permuted-labels", "dense",
+    "reconstruction", "error", "sparse",
+)  # fmt: skip
+"""Controls of PROTOCOL section 6. All of them run in every audit."""
+
+MOST_RANDOM_LATENTS = 999
+POOLINGS = ("max", "mean", "top-5", "last")
+
+Drawn = TypeVar("Drawn")
 
 
 def make_plan(
@@ -36,6 +46,7 @@ def make_plan(
     """
     _refuse_shared_groups(suites)
     _refuse_shared_names(suites)
+    _refuse_half_paired(config, suites)
     probes = tuple(_probe(p, _sheet(p.concept, suites), saes[0]) for p in config.probes)
     plan = Plan(
         software=software,
@@ -51,6 +62,9 @@ def make_plan(
         splits=Splits(),
         alpha=config.alpha,
         bootstrap_draws=config.bootstrap_draws,
+        random_latents=_random_latents(saes, probes),
+        settings=tuple(_settings(config, probes, saes)),
+        robustness=config.robustness,
         batch_tokens=config.batch_tokens,
         subset=config.subset,
         seed=config.seed,
@@ -73,6 +87,58 @@ def planned_items(plan: Plan, suites: Sequence[Suite]) -> dict[str, list[Item]]:
         if wanted and item.language in plan.languages and item.group in splits:
             found[splits[item.group]].append(item)
     return found
+
+
+def loss_items(plan: Plan, items: Iterable[Item]) -> list[Item]:
+    """Benign confirm items on which the model also runs on reconstructions, of each language."""
+    benign = [item for item in items if item.label is Label.NEGATIVE]
+    return [
+        item
+        for language in plan.languages
+        for item in _drawn(
+            plan, "losses", [i for i in benign if i.language == language],
+            plan.robustness.loss_items, key=lambda i: i.group,
+        )
+    ]  # fmt: skip
+
+
+def repeated_items(plan: Plan, items: Iterable[Item]) -> list[Item]:
+    """Confirm items of each concept in the reference language that are run again on their own."""
+    mine = [i for i in items if i.language == plan.claims.reference_language]
+    return [
+        item
+        for probe in plan.probes
+        for item in _drawn(
+            plan, "repeats",
+            [i for i in mine if i.concept == probe.concept and region_of(i, probe.region)],
+            plan.robustness.repeated_items, key=lambda i: i.id,
+        )
+    ]  # fmt: skip
+
+
+def shifted_items(plan: Plan, choices: Choices, items: Iterable[Item]) -> list[Item]:
+    """Confirm items that are run again under each shift, whole groups in both languages."""
+    mine = [item for item in items if item.concept is not None]
+    found: list[Item] = []
+    for probe in plan.probes:
+        of_concept = [i for i in mine if i.concept == probe.concept]
+        groups = sorted({item.group for item in of_concept})
+        drawn = set(_drawn(plan, "shifts", groups, plan.robustness.shifted_groups, key=str))
+        languages = choices.shifted_languages.get(probe.concept, ())
+        found += [i for i in of_concept if i.group in drawn and i.language in languages]
+    return found
+
+
+def _drawn(
+    plan: Plan, what: str, found: Sequence[Drawn], number: int, *, key: Callable[[Drawn], str]
+) -> list[Drawn]:
+    """The first by a hash that the plan's seed decides, so that nobody picks them."""
+
+    def place(one: Drawn) -> tuple[str, str]:
+        name = key(one)
+        return hashlib.sha256(f"{plan.seed}/{what}/{name}".encode()).hexdigest(), name
+
+    return sorted(found, key=place)[:number]
 
 
 def region_of(item: Item, region: Region) -> bool:
@@ -140,12 +206,34 @@ def _cells(config: AuditConfig, suites: Sequence[Suite]) -> Iterable[Cell]:
                                modality=modality, rendering=rendering)  # fmt: skip
 
 
+def _random_latents(saes: Sequence[SaeFacts], probes: Sequence[PlannedProbe]) -> int:
+    """As many as asked for, or all that the narrowest SAE has besides the probe's own."""
+    own = max(1 if p.features == "discover" else len(p.features) for p in probes)
+    return max(0, min(MOST_RANDOM_LATENTS, min(sae.d_sae for sae in saes) - own))
+
+
+def _settings(
+    config: AuditConfig, probes: Sequence[PlannedProbe], saes: Sequence[SaeFacts]
+) -> Iterable[Setting]:
+    """What else could have been chosen without anybody objecting, one choice at a time."""
+    planned = {probe.pooling for probe in probes}
+    for pooling in POOLINGS:
+        if planned != {pooling}:
+            yield Setting(name=f"pooling-{pooling}", pooling=pooling)
+    yield Setting(name="region-read", region="read")
+    for alpha in (config.alpha / 2, min(2 * config.alpha, 0.5)):
+        yield Setting(name=f"alpha-{alpha:g}", alpha=alpha)
+    if len(saes) > 1:
+        for index, _ in enumerate(saes):
+            yield Setting(name=f"sae-{index}", sae=index)
+
+
 def _rules(claims: Claims) -> tuple[Rule, ...]:
     """PROTOCOL section 11 as data, in the order in which a report lists them."""
     return (
         Rule(condition="beats-token-count", kind="primary", limit=0.0),
         Rule(condition="beats-ngrams", kind="primary", limit=0.0),
-        Rule(condition="beats-random-latents", kind="primary"),
+        Rule(condition="beats-random-latents", kind="primary", limit=0.5),
         Rule(condition="beats-random-sae", kind="primary", limit=0.0),
         Rule(condition="sensitivity", kind="primary", limit=claims.min_sensitivity),
         Rule(condition="false-positive-rate", kind="primary", limit=claims.max_false_positive_rate),
@@ -185,6 +273,18 @@ def _refuse_shared_names(suites: Sequence[Suite]) -> None:
             f"suites: two suites are named {min(shared)!r}, and observations name an item's suite",
             hint="give each suite.yaml a name of its own",
         )
+
+
+def _refuse_half_paired(config: AuditConfig, suites: Sequence[Suite]) -> None:
+    """Pairs and single prompts have different statistics, and a cell has one of them."""
+    for probe in config.probes:
+        mine = [s.datasheet for s in suites if probe.concept in s.datasheet.concepts]
+        if len({sheet.paired for sheet in mine}) > 1:
+            alone = next(sheet.name for sheet in mine if not sheet.paired)
+            raise PlanError(
+                f"concept {probe.concept!r}: suite {alone} has no pairs and another suite has",
+                hint="audit them apart, or under two concepts",
+            )
 
 
 def _refuse_unmeasurable(plan: Plan, suites: Sequence[Suite]) -> None:
@@ -252,6 +352,12 @@ def _refuse_coarse_p_values(plan: Plan) -> None:
     family_error = Fraction(str(plan.family_error))
     for concept, cells in Counter(cell.concept for cell in plan.cells).items():
         needed = math.ceil(cells / family_error) - 1
+        if plan.random_latents < needed:
+            raise PlanError(
+                f"saes: {plan.random_latents} latents to compare a probe with at random, and the "
+                f"{cells} cells of {concept} need {needed}; with fewer nothing could be shown",
+                hint="take a wider SAE, or plan fewer cells",
+            )
         if plan.bootstrap_draws < needed:
             raise PlanError(
                 f"bootstrap_draws: found {plan.bootstrap_draws}, and the {cells} cells of "

@@ -1,102 +1,143 @@
 """The observation tables: how they become bytes and come back.
 
 Everything is computed from tables as they are read back, by the producer and by an auditor
-alike; so no digit can lie in memory that is not in the pack.
+alike; so no digit can lie in memory that is not in the pack::
+
+    fit = FitObservations.from_files(files)
+    files = fit.to_files()
+
+A file's name says which columns it has, a column's name which type. Rows stand in the order of
+the columns that identify them; a table in another order, or with a row twice, is refused.
 """
 
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from pathlib import PurePosixPath
+from typing import ClassVar, Self
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from compliance.errors import PlanError
 from compliance.records.base import digest_bytes, digest_of
 from compliance.records.observation import (
+    CONFIRM_FILES,
     FIDELITY_COLUMNS,
+    FIRING_COLUMNS,
+    FIT_FILES,
     ITEM_COLUMNS,
-    RESIDUAL_COLUMNS,
+    LOSS_COLUMNS,
+    MEAN_COLUMNS,
+    NEIGHBOUR_COLUMNS,
+    REPEAT_COLUMNS,
     SCORE_COLUMNS,
     SEARCH_COLUMNS,
+    SHIFT_COLUMNS,
+    VECTOR_COLUMNS,
 )
 
-_WHOLE = {"tokens": "int64", "beyond_context": "int64", "excluded_sinks": "int64"}
-_TEXT = {
-    name: "string" for name in (*ITEM_COLUMNS, *SCORE_COLUMNS) if name not in {*_WHOLE, "score"}
+_TABLES = {
+    "items.csv": (ITEM_COLUMNS, 1),
+    "scores.csv": (SCORE_COLUMNS, 3),
+    "search.parquet": (SEARCH_COLUMNS, 4),
+    "random_search.parquet": (SEARCH_COLUMNS, 4),
+    "vectors.parquet": (VECTOR_COLUMNS, 3),
+    "neighbours.csv": (NEIGHBOUR_COLUMNS, 4),
+    "means.parquet": (MEAN_COLUMNS, 2),
+    "latents.parquet": (SEARCH_COLUMNS, 4),
+    "fidelity.parquet": (FIDELITY_COLUMNS, 3),
+    "firing.parquet": (FIRING_COLUMNS, 4),
+    "losses.csv": (LOSS_COLUMNS, 2),
+    "shifts.csv": (SHIFT_COLUMNS, 3),
+    "repeats.csv": (REPEAT_COLUMNS, 2),
 }
-_PARQUET = {
-    SEARCH_COLUMNS: pa.schema(
-        [("concept", pa.string()), ("item", pa.string()), ("sae", pa.int32()),
-         ("latent", pa.int32()), ("score", pa.float32())]
+"""Columns of each file, and how many of the first identify a row."""
+
+_TYPES = {
+    **dict.fromkeys(("tokens", "beyond_context", "excluded_sinks"), pa.int64()),
+    **dict.fromkeys(("sae", "latent"), pa.int32()),
+    **dict.fromkeys(("score", "batched", "alone"), pa.float32()),
+    **dict.fromkeys(
+        ("cosine", "error", "spread", "norm_ratio", "loss", "spliced", "ablated", "divergence"),
+        pa.float64(),
     ),
-    RESIDUAL_COLUMNS: pa.schema(
-        [("concept", pa.string()), ("item", pa.string()), ("hook_name", pa.string()),
-         ("vector", pa.list_(pa.float32()))]
-    ),
-    FIDELITY_COLUMNS: pa.schema(
-        [("item", pa.string()), ("sae", pa.int32()), ("tokens", pa.int64()),
-         ("error", pa.float64()), ("squares", pa.float64()), ("l0", pa.float64()),
-         ("sums", pa.list_(pa.float32()))]
-    ),
-}  # fmt: skip
+    "vector": pa.list_(pa.float32()),
+    "mean": pa.list_(pa.float64()),
+    "l0": pa.list_(pa.int32()),
+}
+"""Type of each column that is not text. Scores are float32, sums need all digits."""
+
+_PRINTED = {pa.float32(): "{:.9g}", pa.float64(): "{:.17g}"}
+"""Digits that tell any two numbers of a type apart."""
+
+
+class _Observations:
+    """A dataclass of tables: its fields are the files of one folder, in their order."""
+
+    folder: ClassVar[str]
+    files: ClassVar[tuple[str, ...]]
+
+    @classmethod
+    def from_files(cls, files: Mapping[str, bytes]) -> Self:
+        """Read the tables from files by path below ``observations/``.
+
+        Raises:
+            PlanError: A file is missing or does not hold what its name says.
+        """
+        return cls(*(read_table(files, path) for path in cls._paths()))
+
+    def to_files(self) -> dict[str, bytes]:
+        """The tables as files by path below ``observations/``, each in its order.
+
+        Raises:
+            PlanError: A row stands twice.
+        """
+        tables = (getattr(self, field.name) for field in fields(self))
+        return {
+            path: table_bytes(table, path)
+            for path, table in zip(self._paths(), tables, strict=True)
+        }
+
+    @classmethod
+    def _paths(cls) -> list[str]:
+        return [f"{cls.folder}/{name}" for name in cls.files]
 
 
 @dataclass(frozen=True)
-class FitObservations:
-    """What a run saw of the discover and calibrate splits."""
+class FitObservations(_Observations):
+    """What a run saw of the discover and calibrate splits. Columns: records/observation.py."""
+
+    folder: ClassVar[str] = "fit"
+    files: ClassVar[tuple[str, ...]] = FIT_FILES
 
     items: pd.DataFrame
     scores: pd.DataFrame
     search: pd.DataFrame
-    residuals: pd.DataFrame
-
-    @classmethod
-    def from_files(cls, files: Mapping[str, bytes]) -> "FitObservations":
-        """Read the tables from files by path below ``observations/``."""
-        return cls(
-            items=read_csv(files, "fit/items.csv", ITEM_COLUMNS),
-            scores=read_csv(files, "fit/scores.csv", SCORE_COLUMNS),
-            search=read_parquet(files, "fit/search.parquet", SEARCH_COLUMNS),
-            residuals=read_parquet(files, "fit/residuals.parquet", RESIDUAL_COLUMNS),
-        )
-
-    def to_files(self) -> dict[str, bytes]:
-        """The tables as files by path below ``observations/``."""
-        return {
-            "fit/items.csv": csv_bytes(self.items, ITEM_COLUMNS),
-            "fit/scores.csv": csv_bytes(self.scores, SCORE_COLUMNS),
-            "fit/search.parquet": parquet_bytes(self.search, SEARCH_COLUMNS),
-            "fit/residuals.parquet": parquet_bytes(self.residuals, RESIDUAL_COLUMNS),
-        }
+    random_search: pd.DataFrame
+    vectors: pd.DataFrame
+    neighbours: pd.DataFrame
+    means: pd.DataFrame
 
 
 @dataclass(frozen=True)
-class ConfirmObservations:
-    """What a run saw of the confirm split."""
+class ConfirmObservations(_Observations):
+    """What a run saw of the confirm split. Columns: records/observation.py."""
+
+    folder: ClassVar[str] = "confirm"
+    files: ClassVar[tuple[str, ...]] = CONFIRM_FILES
 
     items: pd.DataFrame
     scores: pd.DataFrame
+    latents: pd.DataFrame
     fidelity: pd.DataFrame
-
-    @classmethod
-    def from_files(cls, files: Mapping[str, bytes]) -> "ConfirmObservations":
-        """Read the tables from files by path below ``observations/``."""
-        return cls(
-            items=read_csv(files, "confirm/items.csv", ITEM_COLUMNS),
-            scores=read_csv(files, "confirm/scores.csv", SCORE_COLUMNS),
-            fidelity=read_parquet(files, "confirm/fidelity.parquet", FIDELITY_COLUMNS),
-        )
-
-    def to_files(self) -> dict[str, bytes]:
-        """The tables as files by path below ``observations/``."""
-        return {
-            "confirm/items.csv": csv_bytes(self.items, ITEM_COLUMNS),
-            "confirm/scores.csv": csv_bytes(self.scores, SCORE_COLUMNS),
-            "confirm/fidelity.parquet": parquet_bytes(self.fidelity, FIDELITY_COLUMNS),
-        }
+    firing: pd.DataFrame
+    losses: pd.DataFrame
+    shifts: pd.DataFrame
+    repeats: pd.DataFrame
 
 
 def file_digests(files: Mapping[str, bytes]) -> dict[str, str]:
@@ -109,62 +150,52 @@ def fit_digest(digests: Mapping[str, str]) -> str:
     return digest_of({path: d for path, d in sorted(digests.items()) if path.startswith("fit/")})
 
 
-def csv_bytes(table: pd.DataFrame, columns: tuple[str, ...]) -> bytes:
-    """CSV with the given columns. Nine digits tell any two float32 numbers apart."""
-    return table.to_csv(
-        columns=list(columns), index=False, float_format="%.9g", lineterminator="\n"
-    ).encode("utf-8")
+def empty_table(columns: tuple[str, ...]) -> pd.DataFrame:
+    """A table without rows, with the columns' types."""
+    return _schema(columns).empty_table().to_pandas()
 
 
-def parquet_bytes(table: pd.DataFrame, columns: tuple[str, ...]) -> bytes:
-    """Parquet with the given columns and nothing of pandas or of the machine in its metadata."""
-    schema = _PARQUET[columns]
-    arrays = [pa.array(list(table[f.name]), type=f.type) for f in schema]
-    sink = io.BytesIO()
-    pq.write_table(
-        pa.Table.from_arrays(arrays, schema=schema), sink, compression="zstd", store_schema=False
-    )
-    return sink.getvalue()
+def table_bytes(table: pd.DataFrame, path: str) -> bytes:
+    """A table as the file that ``path`` names, rows in their order.
 
-
-def read_csv(files: Mapping[str, bytes], path: str, columns: tuple[str, ...]) -> pd.DataFrame:
-    """Read one CSV table and check its columns and that its numbers are finite.
+    Args:
+        table: With the file's columns; others are left out.
+        path: Such as ``fit/scores.csv``.
 
     Raises:
-        PlanError: The file is missing, empty of columns, or holds something else.
+        PlanError: A column is missing or of another type, or a row stands twice.
     """
-    types = {name: _TEXT[name] for name in columns if name in _TEXT}
-    try:
-        table = pd.read_csv(
-            io.BytesIO(_file(files, path)), dtype=types | _whole(columns), keep_default_na=False,
-            na_values={"score": [""]}, encoding="utf-8",
-        )  # fmt: skip
-    except (ValueError, TypeError) as error:
-        raise PlanError(f"observations/{path}: cannot be read: {error}") from error
-    _check(table, path, columns)
-    if "score" in columns:
-        _check_numbers(table["score"], path)
-        # cut-offs are float32, and a score that equals one must not differ in its tenth digit
-        table["score"] = table["score"].astype(np.float32).astype(np.float64)
-    else:
-        _check_splits(table, path)
-    _check_unique(table, path)
-    return table
+    columns, keys = _layout(path)
+    missing = [name for name in columns if name not in table]
+    if missing:
+        raise PlanError(f"observations/{path}: no column {missing[0]!r}")
+    ordered = _ordered(table[list(columns)], path, columns[:keys])
+    return _csv(ordered) if path.endswith(".csv") else _parquet(ordered, path)
 
 
-def read_parquet(files: Mapping[str, bytes], path: str, columns: tuple[str, ...]) -> pd.DataFrame:
-    """Read one Parquet table and check its columns and that its numbers are finite.
+def read_table(files: Mapping[str, bytes], path: str) -> pd.DataFrame:
+    """Read one table and check it: columns, types, finite numbers, each row once and in order.
+
+    Args:
+        files: By path below ``observations/``.
+        path: Such as ``fit/scores.csv``; its name says which columns are expected.
+
+    Returns:
+        Text as ``str``; scores as float64 that hold float32 values, so that a score which equals
+        a cut-off does not differ in its tenth digit; lists as one array a row.
 
     Raises:
         PlanError: The file is missing or holds something else.
     """
-    try:
-        table = pq.read_table(io.BytesIO(_file(files, path))).to_pandas()
-    except (OSError, pa.ArrowException, ValueError) as error:
-        raise PlanError(f"observations/{path}: cannot be read: {error}") from error
-    _check(table, path, columns)
-    for name in set(columns) & {"score", "error", "squares", "l0"}:
-        _check_numbers(table[name], path)
+    columns, keys = _layout(path)
+    if path not in files:
+        raise PlanError(f"observations/{path}: no such file", hint="the pack is incomplete")
+    read = _read_csv if path.endswith(".csv") else _read_parquet
+    table = read(files[path], path, columns)
+    _check_whole(table, path)
+    if "split" in columns:
+        _check_splits(table, path)
+    _check_order(table, path, columns[:keys])
     return table
 
 
@@ -172,32 +203,130 @@ def vectors(column: pd.Series) -> np.ndarray:
     """A column of equally long vectors as one array, float64 [n, d].
 
     Raises:
-        PlanError: Lengths differ or a number is not finite.
+        PlanError: Lengths differ, or there are no vectors.
     """
     try:
-        found = np.stack([np.asarray(v, dtype=np.float64) for v in column])
+        return np.stack([np.asarray(v, dtype=np.float64) for v in column])
     except (ValueError, TypeError) as error:
         raise PlanError("observations: vectors of different lengths or none at all") from error
-    if not np.isfinite(found).all():
-        raise PlanError("observations: a vector holds a number that is not finite")
-    return found
 
 
-def _file(files: Mapping[str, bytes], path: str) -> bytes:
-    if path not in files:
-        raise PlanError(f"observations/{path}: no such file", hint="the pack is incomplete")
-    return files[path]
+def _layout(path: str) -> tuple[tuple[str, ...], int]:
+    name = PurePosixPath(path).name
+    if name not in _TABLES:
+        raise PlanError(f"observations/{path}: no table is called {name}")
+    return _TABLES[name]
 
 
-def _whole(columns: tuple[str, ...]) -> dict[str, str]:
-    return {name: kind for name, kind in _WHOLE.items() if name in columns}
+def _schema(columns: tuple[str, ...]) -> pa.Schema:
+    return pa.schema([(name, _TYPES.get(name, pa.string())) for name in columns])
 
 
-def _check(table: pd.DataFrame, path: str, columns: tuple[str, ...]) -> None:
-    if tuple(table.columns) != columns:
-        raise PlanError(
-            f"observations/{path}: found columns {list(table.columns)}, expected {list(columns)}"
+def _csv(table: pd.DataFrame) -> bytes:
+    printed = {
+        name: table[name].astype(np.float64).map(_PRINTED[_TYPES[name]].format)
+        for name in table
+        if _TYPES.get(name) in _PRINTED
+    }
+    return table.assign(**printed).to_csv(index=False, lineterminator="\n").encode("utf-8")
+
+
+def _parquet(table: pd.DataFrame, path: str) -> bytes:
+    """Parquet with nothing of pandas or of the machine in its metadata."""
+    schema = _schema(tuple(table.columns))
+    try:
+        arrays = [pa.array(table[field.name], type=field.type) for field in schema]
+    except (pa.ArrowException, TypeError) as error:
+        raise PlanError(f"observations/{path}: cannot be written: {error}") from error
+    sink = io.BytesIO()
+    pq.write_table(
+        pa.Table.from_arrays(arrays, schema=schema), sink, compression="zstd", store_schema=False
+    )
+    return sink.getvalue()
+
+
+def _read_csv(data: bytes, path: str, columns: tuple[str, ...]) -> pd.DataFrame:
+    types = {field.name: field.type for field in _schema(columns)}
+    numbers = [name for name, kind in types.items() if kind in _PRINTED]
+    try:
+        table = pd.read_csv(
+            io.BytesIO(data),
+            dtype={name: _read_as(kind) for name, kind in types.items()},
+            keep_default_na=False,
+            na_values={name: ["", "nan"] for name in numbers},
+            encoding="utf-8",
         )
+    except (ValueError, TypeError) as error:
+        raise PlanError(f"observations/{path}: cannot be read: {error}") from error
+    _check_columns(tuple(table.columns), path, columns)
+    if not isinstance(table.index, pd.RangeIndex):
+        raise PlanError(f"observations/{path}: rows have more fields than the first line")
+    for name in numbers:
+        _check_finite(np.isfinite(table[name].to_numpy()), path, name)
+        if types[name] == pa.float32():
+            table[name] = table[name].astype(np.float32).astype(np.float64)
+    return table
+
+
+def _read_as(kind: pa.DataType) -> str:
+    """How pandas reads a CSV column; float32 is read in full and rounded after."""
+    if kind == pa.string():
+        return "str"
+    return "float64" if kind in _PRINTED else str(kind)
+
+
+def _read_parquet(data: bytes, path: str, columns: tuple[str, ...]) -> pd.DataFrame:
+    try:
+        table = pq.read_table(io.BytesIO(data))
+    except (OSError, pa.ArrowException, ValueError) as error:
+        raise PlanError(f"observations/{path}: cannot be read: {error}") from error
+    _check_columns(tuple(table.column_names), path, columns)
+    for field in _schema(columns):
+        _check_parquet_column(table.column(field.name), path, field)
+    found = table.to_pandas()
+    scores = [name for name in columns if _TYPES.get(name) == pa.float32()]
+    return found.astype(dict.fromkeys(scores, np.float64))
+
+
+def _check_parquet_column(column: pa.ChunkedArray, path: str, field: pa.Field) -> None:
+    """Of the type, with no value missing and every number finite, in lists too."""
+    if not column.type.equals(field.type):
+        raise PlanError(
+            f"observations/{path}: {field.name} is {column.type}, expected {field.type}"
+        )
+    whole = column.is_valid()
+    _check_finite(whole.to_numpy(), path, field.name)
+    if pa.types.is_list(field.type):
+        lengths = pc.list_value_length(column).to_numpy()
+        inner = pc.list_flatten(column)
+        fine = pc.fill_null(pc.is_finite(inner), False).to_numpy()
+        rows = np.repeat(np.arange(len(lengths)), lengths)
+        _check_finite(np.isin(np.arange(len(lengths)), rows[~fine], invert=True), path, field.name)
+    elif pa.types.is_floating(field.type):
+        _check_finite(pc.is_finite(column).to_numpy(), path, field.name)
+
+
+def _check_columns(found: tuple[str, ...], path: str, columns: tuple[str, ...]) -> None:
+    if found != columns:
+        raise PlanError(
+            f"observations/{path}: found columns {list(found)}, expected {list(columns)}"
+        )
+
+
+def _check_finite(fine: np.ndarray, path: str, name: str) -> None:
+    if not fine.all():
+        raise PlanError(
+            f"observations/{path}, row {int(np.argmin(fine)) + 1}: {name} is not a number"
+        )
+
+
+def _check_whole(table: pd.DataFrame, path: str) -> None:
+    """Whole numbers are counts or places: none is below zero."""
+    for name in table:
+        kind = _TYPES.get(name, pa.string())
+        if pa.types.is_integer(kind) and (table[name] < 0).any():
+            row = int(np.argmax(table[name].to_numpy() < 0)) + 1
+            raise PlanError(f"observations/{path}, row {row}: {name} is below zero")
 
 
 def _check_splits(table: pd.DataFrame, path: str) -> None:
@@ -206,21 +335,38 @@ def _check_splits(table: pd.DataFrame, path: str) -> None:
         raise PlanError(f"observations/{path}: no split is called {min(unknown)!r}")
 
 
-def _check_unique(table: pd.DataFrame, path: str) -> None:
-    """One row for each item, or for each item, concept and scorer."""
-    keys = [name for name in ("item", "concept", "scorer") if name in table]
-    twice = table.duplicated(keys if "scorer" in table else ["item"])
-    if twice.any():
-        raise PlanError(
-            f"observations/{path}, row {int(np.argmax(twice)) + 1}: "
-            f"{table['item'][int(np.argmax(twice))]} stands there twice"
-        )
+def _check_order(table: pd.DataFrame, path: str, keys: tuple[str, ...]) -> None:
+    """Each row is greater than the one before, so none stands twice."""
+    steps = _steps(_places(table, keys))
+    if (steps <= 0).any():
+        row = int(np.argmax(steps <= 0)) + 1
+        name = "/".join(str(table[key].iloc[row]) for key in keys)
+        problem = "stands there twice" if steps[row - 1] == 0 else "is out of order"
+        raise PlanError(f"observations/{path}, row {row + 1}: {name} {problem}")
 
 
-def _check_numbers(column: pd.Series, path: str) -> None:
-    numbers = pd.to_numeric(column, errors="coerce")
-    bad = ~np.isfinite(numbers.to_numpy(dtype=np.float64, na_value=np.nan))
-    if bad.any():
-        raise PlanError(
-            f"observations/{path}, row {int(np.argmax(bad)) + 1}: {column.name} is not a number"
-        )
+def _ordered(table: pd.DataFrame, path: str, keys: tuple[str, ...]) -> pd.DataFrame:
+    places = _places(table, keys)
+    if (_steps(places) <= 0).any():
+        table = table.iloc[np.lexsort(places[::-1])]
+        _check_order(table, path, keys)
+    return table
+
+
+def _places(table: pd.DataFrame, keys: tuple[str, ...]) -> list[np.ndarray]:
+    """For each key column whole numbers in the order of its values."""
+    return [
+        table[key].to_numpy(dtype=np.int64)
+        if key in _TYPES
+        else pd.factorize(table[key], sort=True)[0]
+        for key in keys
+    ]
+
+
+def _steps(places: list[np.ndarray]) -> np.ndarray:
+    """Sign of each row's key less that of the row before, int64 [n - 1]."""
+    found = np.zeros(max(len(places[0]) - 1, 0), dtype=np.int64)
+    for column in reversed(places):
+        step = np.sign(np.diff(column))
+        found = np.where(step != 0, step, found)
+    return found

@@ -4,18 +4,20 @@ PROTOCOL section 11. Nothing here looks at an observation; a verdict follows fro
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from compliance.assessment.measures import BENIGN, HARD, POSITIVE, CellData, Measures
+from compliance.assessment.detectable import could_be_shown
 from compliance.records.finding import Condition, Finding, Result, Status, Verdict
 from compliance.records.plan import Cell, Plan, Rule
 from compliance.statistics.multiplicity import holm, intersection_union
-from compliance.statistics.power import attainable
 
 Results = Mapping[str, Result]
 
 MEASURED_BY = {
     "beats-token-count": "minus-tokens",
+    "beats-ngrams": "minus-ngrams",
+    "beats-random-latents": "random-latents",
+    "beats-random-sae": "minus-random-sae",
     "sensitivity": "sensitivity",
     "false-positive-rate": "fpr-benign",
     "hard-false-positive-rate": "fpr-hard",
@@ -24,31 +26,30 @@ MEASURED_BY = {
 """The result each condition looks at. A condition that is not here is not measured by this
 version, and no cell is supported without it."""
 
-ABOVE = {"beats-token-count", "sensitivity"}
+ABOVE = {"beats-token-count", "beats-ngrams", "beats-random-sae", "sensitivity"}
 """Conditions whose number must exceed the limit; the others' must stay below it."""
 
 
 def judge(
-    plan: Plan, results: Results, measures: Measures, qualifiers: Mapping[str, tuple[str, ...]]
+    plan: Plan, results: Results, qualifiers: Mapping[str, tuple[str, ...]]
 ) -> tuple[Finding, ...]:
     """One finding for each planned cell, in the plan's order.
 
     Args:
         plan: Its rules, families and limits.
         results: By id.
-        measures: The cells' sizes, and whether they were measured.
         qualifiers: By cell key: what every sentence about a cell must add.
     """
     found: dict[str, Finding] = {}
     for probe in plan.probes:
         cells = [cell for cell in plan.cells if cell.concept == probe.concept]
-        drafts = [_draft(plan, cell, results, measures.cells[cell.key]) for cell in cells]
+        drafts = [_draft(plan, cell, results) for cell in cells]
         core = holm([draft.p_core for draft in drafts])
         full = holm([draft.p_all for draft in drafts])
         for draft, p_core, p_all in zip(drafts, core, full, strict=True):
-            adjusted = draft.with_adjusted(float(p_core), float(p_all))
+            adjusted = replace(draft, p_core=float(p_core), p_all=float(p_all))
             found[draft.cell.key] = _finding(plan, adjusted, qualifiers)
-    return tuple(_needs_reference(plan, found[cell.key], found) for cell in plan.cells)
+    return tuple(_beside_reference(plan, found[cell.key], found) for cell in plan.cells)
 
 
 @dataclass(frozen=True)
@@ -56,33 +57,45 @@ class _Draft:
     """A cell between its conditions and its verdict."""
 
     cell: Cell
-    data: CellData
+    counts: Mapping[str, int]
+    """``positive``, ``hard``, ``benign`` and ``unscored``."""
+
     conditions: tuple[Condition, ...]
     auroc_hard: Result | None
     attainable: bool | None
     p_core: float
     p_all: float
 
-    def with_adjusted(self, p_core: float, p_all: float) -> "_Draft":
-        return _Draft(self.cell, self.data, self.conditions, self.auroc_hard, self.attainable,
-                      p_core, p_all)  # fmt: skip
+    @property
+    def measured(self) -> bool:
+        return _measured(self.counts)
 
 
-def _draft(plan: Plan, cell: Cell, results: Results, data: CellData) -> _Draft:
-    conditions = tuple(_condition(plan, rule, cell, results, data) for rule in plan.rules)
-    core = [_p(c) for c in conditions if c.kind == "primary"]
-    secondary = [
-        _p(c) for c in conditions if c.kind == "secondary" and c.status is not Status.NOT_APPLICABLE
-    ]
+def _draft(plan: Plan, cell: Cell, results: Results) -> _Draft:
+    counts = {
+        name: int((results[f"{cell.key}/n-{name}"].value) or 0)
+        for name in ("positive", "hard", "benign", "unscored")
+    }
+    measured = _measured(counts)
+    conditions = tuple(
+        _condition(plan, rule, cell, results if measured else {}) for rule in plan.rules
+    )
+    counting = [c for c in conditions if c.status is not Status.NOT_APPLICABLE]
+    core = [_p(c) for c in counting if c.kind == "primary"]
+    secondary = [_p(c) for c in counting if c.kind == "secondary"]
     return _Draft(
         cell=cell,
-        data=data,
+        counts=counts,
         conditions=conditions,
         auroc_hard=results.get(f"{cell.key}/auroc-hard"),
-        attainable=_attainable(plan, data, results) if data.measured else None,
+        attainable=could_be_shown(plan, cell, conditions, results) if measured else None,
         p_core=intersection_union(core),
         p_all=intersection_union(core + secondary),
     )
+
+
+def _measured(counts: Mapping[str, int]) -> bool:
+    return all(counts[name] for name in ("positive", "hard", "benign"))
 
 
 def _p(condition: Condition) -> float:
@@ -90,16 +103,12 @@ def _p(condition: Condition) -> float:
     return 1.0 if condition.p is None else condition.p
 
 
-def _condition(plan: Plan, rule: Rule, cell: Cell, results: Results, data: CellData) -> Condition:
+def _condition(plan: Plan, rule: Rule, cell: Cell, results: Results) -> Condition:
     if rule.kind == "gate":
-        return _gate(plan, rule, cell, results, data)
-    if rule.kind == "secondary" and cell.language == plan.claims.reference_language:
+        return _gate(plan, rule, cell, results)
+    if rule.condition == "non-inferior" and cell.language == plan.claims.reference_language:
         return _bare(rule, Status.NOT_APPLICABLE)
-    result = (
-        results.get(f"{cell.key}/{MEASURED_BY[rule.condition]}")
-        if (rule.condition in MEASURED_BY and data.measured)
-        else None
-    )
+    result = results.get(f"{cell.key}/{MEASURED_BY.get(rule.condition, '')}")
     if result is None or result.value is None:
         return _bare(rule, Status.NOT_MEASURED)
     return Condition(
@@ -127,17 +136,17 @@ def _status(plan: Plan, rule: Rule, result: Result) -> Status:
     return Status.SHOWN if shown else Status.NOT_SHOWN
 
 
-def _gate(plan: Plan, rule: Rule, cell: Cell, results: Results, data: CellData) -> Condition:
-    """Explained variance on benign text, of the worst SAE; a point estimate opens or shuts."""
-    if not data.measured:
-        return _bare(rule, Status.NOT_MEASURED)
+def _gate(plan: Plan, rule: Rule, cell: Cell, results: Results) -> Condition:
+    """Explained variance on neutral text, of the worst SAE; a point estimate opens or shuts."""
     reference = plan.claims.reference_language
     if rule.condition == "explained-variance-gap" and cell.language == reference:
         return _bare(rule, Status.NOT_APPLICABLE)
     worst: tuple[float, Result] | None = None
     for index, _ in enumerate(plan.saes):
-        here = results.get(f"fidelity/{cell.language}/{cell.modality}/sae{index}/ev")
-        there = results.get(f"fidelity/{reference}/{cell.modality}/sae{index}/ev")
+        here, there = (
+            results.get(f"fidelity/{language}/{cell.modality}/sae{index}/neutral.read/ev")
+            for language in (cell.language, reference)
+        )
         number = _gate_number(rule, here, there)
         if here is None or number is None:
             return _bare(rule, Status.NOT_MEASURED)
@@ -164,31 +173,15 @@ def _gate_number(rule: Rule, here: Result | None, there: Result | None) -> float
     return limit - (there.value - here.value)
 
 
-def _attainable(plan: Plan, data: CellData, results: Results) -> bool:
-    cells = sum(cell.concept == data.cell.concept for cell in plan.cells)
-    gap = results.get(f"{data.cell.key}/gap")
-    is_reference = data.cell.language == plan.claims.reference_language
-    best = attainable(
-        n_pos=len(data.of(POSITIVE)), n_benign=len(data.of(BENIGN)), n_hard=len(data.of(HARD)),
-        n_pairs=None if is_reference else (gap.n if gap else 0), alpha=plan.family_error / cells,
-        min_sensitivity=plan.claims.min_sensitivity,
-        max_fpr=plan.claims.max_false_positive_rate,
-        max_hard_fpr=plan.claims.max_hard_false_positive_rate,
-        margin=plan.claims.non_inferiority_margin,
-    )  # fmt: skip
-    measured = all(rule.condition in MEASURED_BY for rule in plan.rules if rule.kind != "gate")
-    return best.attainable and measured
-
-
 Test = Callable[[Plan, _Draft], bool]
 
 
 def _no_items(plan: Plan, draft: _Draft) -> bool:
-    return not len(draft.data.of(POSITIVE)) and not len(draft.data.of(HARD))
+    return not any(draft.counts[name] for name in ("positive", "hard", "unscored"))
 
 
 def _no_run(plan: Plan, draft: _Draft) -> bool:
-    return not draft.data.measured
+    return not draft.measured
 
 
 def _below_half(plan: Plan, draft: _Draft) -> bool:
@@ -253,20 +246,31 @@ def _finding(plan: Plan, draft: _Draft, qualifiers: Mapping[str, tuple[str, ...]
     )
 
 
-def _needs_reference(plan: Plan, finding: Finding, found: Mapping[str, Finding]) -> Finding:
-    """Non-inferior to a reference that is not itself supported is a limit, not support."""
+def _beside_reference(plan: Plan, finding: Finding, found: Mapping[str, Finding]) -> Finding:
+    """Non-inferior to a reference that is not itself supported is a limit, not support.
+
+    For the same reason a cell cannot be supported where its reference could not.
+    """
     cell = finding.cell
-    if finding.verdict is not Verdict.SUPPORTED or (
-        cell.language == plan.claims.reference_language
-    ):
+    if cell.language == plan.claims.reference_language or finding.attainable is None:
         return finding
     reference = cell.model_copy(update={"language": plan.claims.reference_language})
     judged = found.get(reference.key)
-    if judged is not None and judged.verdict is Verdict.SUPPORTED:
+    if judged is None or not judged.attainable:
+        finding = finding.model_copy(update={"attainable": False})
+    if finding.verdict is not Verdict.SUPPORTED or (
+        judged is not None and judged.verdict is Verdict.SUPPORTED
+    ):
         return finding
     return finding.model_copy(
         update={"verdict": Verdict.SUPPORTED_WITH_LIMITS, "reason": "reference-not-supported"}
     )
+
+
+def error_bound(plan: Plan) -> Result:
+    """Probability that any cell of the audit is wrongly supported, at most: the union bound."""
+    bound = min(1.0, len(plan.probes) * plan.family_error)
+    return Result(id="audit/error-bound", value=bound, n=len(plan.probes), method="union-bound")
 
 
 def verdict_counts(findings: Sequence[Finding]) -> dict[Verdict, int]:

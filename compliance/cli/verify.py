@@ -20,15 +20,24 @@ from compliance.cli.console import Console, print_json
     help="integrity: digests, signature, trail. recompute: every number too.",
 )
 @click.option(
+    "--deep",
+    is_flag=True,
+    help="Also repeat the search for features, its null and every random draw.",
+)
+@click.option(
     "--key",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="The issuer's public key, in PEM form, from outside the pack.",
 )
 @click.option("--json", "json_output", is_flag=True, help="Print the verification as JSON.")
 @click.pass_context
-def verify(ctx: click.Context, pack: Path, level: str, key: Path | None, json_output: bool) -> None:
+def verify(
+    ctx: click.Context, pack: Path, level: str, deep: bool, key: Path | None, json_output: bool
+) -> None:
     """Check that PACK (a folder or a ZIP) is complete, unchanged and recomputable."""
-    verification = workflow.verify(pack, level=level, key=key, progress=Console())
+    if deep and level == "integrity":
+        raise click.UsageError("--deep repeats a computation; it needs --level recompute")
+    verification = workflow.verify(pack, level=level, deep=deep, key=key, progress=Console())
     if json_output:
         print_json(verification)
     else:

@@ -1,4 +1,7 @@
-"""Puts the shards of a pass together into the observation tables, in a fixed order."""
+"""Puts the shards of a pass together into the tables of records/observation.py.
+
+Rows come in the order of the shards; who writes a table puts it in the table's own order.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,15 +9,22 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from compliance.probes.engine import SCORERS, Shard
+from compliance.probes.fidelity import ROLES, SOURCES
+from compliance.probes.shards import Shard
+from compliance.probes.task import Task
 from compliance.records.observation import (
     FIDELITY_COLUMNS,
+    FIRING_COLUMNS,
     ITEM_COLUMNS,
-    RESIDUAL_COLUMNS,
+    LOSS_COLUMNS,
+    MEAN_COLUMNS,
+    REPEAT_COLUMNS,
     SCORE_COLUMNS,
     SEARCH_COLUMNS,
+    SHIFT_COLUMNS,
+    VECTOR_COLUMNS,
 )
-from compliance.records.plan import LockedProbe, Plan
+from compliance.records.plan import Plan
 from compliance.records.suite import Item
 
 
@@ -28,10 +38,10 @@ class Placed:
 
 
 def item_table(shards: Sequence[Shard], items: Mapping[str, Placed]) -> pd.DataFrame:
-    """One row for each item, ITEM_COLUMNS, ordered by id.
+    """One row for each item, ITEM_COLUMNS.
 
     Args:
-        shards: Of one pass.
+        shards: Of passes that hold each item once.
         items: By id.
     """
     rows = []
@@ -42,83 +52,135 @@ def item_table(shards: Sequence[Shard], items: Mapping[str, Placed]) -> pd.DataF
             rows.append(
                 (item.id, placed.suite, item.group, placed.split, item.concept or "",
                  item.label.value, item.language, item.modality, item.rendering, item.format,
-                 item.stratum or "", item.origin, item.reviewed or "",
+                 item.stratum or "", item.origin, item.source, item.reviewed or "",
                  int(tokens), int(beyond), int(sinks))
             )  # fmt: skip
-    return pd.DataFrame(sorted(rows), columns=list(ITEM_COLUMNS))
+    return pd.DataFrame(rows, columns=list(ITEM_COLUMNS))
 
 
-def score_table(shards: Sequence[Shard], plan: Plan) -> pd.DataFrame:
-    """One row for each item, concept and scorer, SCORE_COLUMNS."""
+def score_table(shards: Sequence[Shard], task: Task) -> pd.DataFrame:
+    """One row for each item, concept and scorer, SCORE_COLUMNS; scores are float32 values."""
     rows = [
-        (str(s.items[int(i)]), plan.probes[int(p)].concept, SCORERS[int(k)], float(np.float32(v)))
+        (str(s.items[int(i)]), task.plan.probes[int(p)].concept, task.scorers[int(k)],
+         float(np.float32(v)))
         for s in shards
         for i, p, k, v in s.scores
-    ]
-    return pd.DataFrame(sorted(rows), columns=list(SCORE_COLUMNS))
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=list(SCORE_COLUMNS))
 
 
-def search_table(shards: Sequence[Shard], plan: Plan, items: Mapping[str, Placed]) -> pd.DataFrame:
-    """Latents that fired on the discover split in the reference language, SEARCH_COLUMNS."""
-    table = _latent_table(shards, plan)
-    searched = [items[name].split == "discover" for name in table["item"]]
-    return table[np.array(searched, dtype=bool)].reset_index(drop=True)
+def search_table(shards: Sequence[Shard], plan: Plan) -> pd.DataFrame:
+    """Latents that fired, SEARCH_COLUMNS."""
+    return _latent_table([(s.items, s.latents, s.latent_scores) for s in shards], plan)
 
 
-def probe_scores(
-    shards: Sequence[Shard], plan: Plan, probes: Sequence[LockedProbe],
-    items: Mapping[str, Placed],
-) -> pd.DataFrame:  # fmt: skip
-    """The chosen features' scores on benign calibrate items; silent ones score 0."""
-    table = _latent_table(shards, plan)
-    scored = score_table(shards, plan)
-    rows = []
-    for probe in probes:
-        wanted = {(f.sae, f.latent) for f in probe.features}
-        mine = table[(table["concept"] == probe.concept)]
-        keys = pd.MultiIndex.from_arrays([mine["sae"], mine["latent"]])
-        fired = mine[keys.isin(list(wanted))].groupby("item")["score"]
-        # some architectures have latents below zero, and one that is silent is above those
-        best = fired.max().where(fired.size() == len(wanted), fired.max().clip(lower=0))
-        read = (scored["concept"] == probe.concept) & (scored["scorer"] == "tokens")
-        rows += [
-            (name, probe.concept, "probe", float(best.get(name, 0.0)))
-            for name in scored[read]["item"]
-            if items[name].item.concept is None
-        ]
-    return pd.DataFrame(sorted(rows), columns=list(SCORE_COLUMNS))
+def random_search_table(
+    shards: Sequence[Shard], plan: Plan, items: Mapping[str, Placed]
+) -> pd.DataFrame:
+    """Random latents that fired on the discover split, SEARCH_COLUMNS."""
+    table = _latent_table([(s.items, s.random, s.random_scores) for s in shards], plan)
+    searched = np.array([items[name].split == "discover" for name in table["item"]], dtype=bool)
+    return table[searched].reset_index(drop=True)
 
 
-def residual_table(shards: Sequence[Shard], plan: Plan, hook_names: Sequence[str]) -> pd.DataFrame:
-    """Mean residual over the region, RESIDUAL_COLUMNS."""
+def vector_table(shards: Sequence[Shard], task: Task) -> pd.DataFrame:
+    """What linear controls are fitted on, VECTOR_COLUMNS."""
     rows = [
-        (plan.probes[int(p)].concept, str(s.items[int(i)]), hook_names[int(h)], vector)
+        (task.plan.probes[int(p)].concept, str(s.items[int(i)]), task.vectors[int(k)], vector)
         for s in shards
-        for (i, p, h), vector in zip(s.residuals, s.vectors, strict=True)
+        for (i, p, k), vector in zip(s.vectors_of, s.vectors, strict=True)
     ]
-    return pd.DataFrame(sorted(rows, key=lambda r: r[:3]), columns=list(RESIDUAL_COLUMNS))
+    return pd.DataFrame(rows, columns=list(VECTOR_COLUMNS))
+
+
+def mean_table(shards: Sequence[Shard], plan: Plan, items: Mapping[str, Placed]) -> pd.DataFrame:
+    """Mean of each SAE's target by language, MEAN_COLUMNS, merged in the order of items' ids."""
+    parts = [
+        (items[str(s.items[int(row[0])])].item.language, int(row[1]), str(s.items[int(row[0])]),
+         int(row[2]), int(row[3]), mean)
+        for s in shards
+        for row, mean in zip(s.sums, s.means, strict=True)
+    ]  # fmt: skip
+    merged: dict[tuple[str, int], tuple[int, np.ndarray]] = {}
+    for language, sae, _, _, tokens, mean in sorted(parts, key=lambda part: part[:4]):
+        before, so_far = merged.get((language, sae), (0, np.zeros_like(mean)))
+        total = before + tokens
+        merged[language, sae] = (total, so_far + (mean - so_far) * (tokens / total))
+    rows = [(*key, tokens, mean) for key, (tokens, mean) in merged.items()]
+    return pd.DataFrame(rows, columns=list(MEAN_COLUMNS))
 
 
 def fidelity_table(shards: Sequence[Shard]) -> pd.DataFrame:
-    """Sums for explained variance and L0 of each benign item, FIDELITY_COLUMNS."""
+    """Sums of each item and role, FIDELITY_COLUMNS."""
     rows = [
-        (str(s.items[int(i)]), int(k), int(tokens), error, squares, l0, vector)
+        (str(s.items[int(i)]), int(sae), ROLES[int(role)], int(tokens), error, spread, mean,
+         cosine, norm_ratio, l0)
         for s in shards
-        for (i, k, tokens, error, squares, l0), vector in zip(s.sums, s.sum_vectors, strict=True)
+        for (i, sae, role, tokens, error, spread, cosine, norm_ratio), mean, l0 in zip(
+            s.sums, s.means, s.l0, strict=True
+        )
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=list(FIDELITY_COLUMNS))
+
+
+def firing_table(shards: Sequence[Shard], plan: Plan) -> pd.DataFrame:
+    """Tokens on which each latent fired, by language and source, FIRING_COLUMNS."""
+    rows = np.concatenate([np.empty((0, 5), np.int64), *(s.firing for s in shards)])
+    keys = ["language", "source", "sae", "latent"]
+    summed = pd.DataFrame(rows, columns=list(FIRING_COLUMNS)).groupby(keys, as_index=False).sum()
+    return summed.assign(
+        language=[plan.languages[code] for code in summed["language"]],
+        source=[SOURCES[code] for code in summed["source"]],
+    )
+
+
+def loss_table(shards: Sequence[Shard]) -> pd.DataFrame:
+    """Losses of each item and SAE, LOSS_COLUMNS."""
+    rows = [
+        (str(s.items[int(i)]), int(sae), int(tokens), *losses)
+        for s in shards
+        for i, sae, tokens, *losses in s.losses.tolist()
     ]
-    return pd.DataFrame(sorted(rows, key=lambda r: r[:2]), columns=list(FIDELITY_COLUMNS))
+    return pd.DataFrame(rows, columns=list(LOSS_COLUMNS))
 
 
-def _latent_table(shards: Sequence[Shard], plan: Plan) -> pd.DataFrame:
-    parts = []
-    for shard in shards:
-        i, p, s, latent = shard.latents.T
-        parts.append(
+def shift_table(shards: Mapping[str, Sequence[Shard]], task: Task) -> pd.DataFrame:
+    """The probe's scores on changed texts, SHIFT_COLUMNS.
+
+    Args:
+        shards: By shift.
+        task: Of every one of them.
+    """
+    tables = [
+        score_table(found, task).assign(shift=shift) for shift, found in sorted(shards.items())
+    ]
+    return pd.concat([pd.DataFrame(columns=[*SHIFT_COLUMNS]), *tables])[list(SHIFT_COLUMNS)]
+
+
+def repeat_table(shards: Sequence[Shard], task: Task, scores: pd.DataFrame) -> pd.DataFrame:
+    """The probe's scores of items in a batch and alone, REPEAT_COLUMNS.
+
+    Args:
+        shards: Of the pass ``repeats``.
+        task: Its task.
+        scores: Of the pass ``confirm``.
+    """
+    alone = score_table(shards, task).rename(columns={"score": "alone"})
+    batched = scores.rename(columns={"score": "batched"})
+    return alone.merge(batched, on=["item", "concept", "scorer"])[list(REPEAT_COLUMNS)]
+
+
+def _latent_table(
+    parts: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], plan: Plan
+) -> pd.DataFrame:
+    concepts = np.array([probe.concept for probe in plan.probes], dtype=object)
+    found = [pd.DataFrame(columns=list(SEARCH_COLUMNS))]
+    for items, places, scores in parts:
+        i, p, s, latent = places.T
+        found.append(
             pd.DataFrame(
-                {"concept": np.array([probe.concept for probe in plan.probes])[p],
-                 "item": shard.items[i].astype(object), "sae": s, "latent": latent,
-                 "score": shard.latent_scores}
+                {"concept": concepts[p], "item": items[i].astype(object), "sae": s,
+                 "latent": latent, "score": scores}
             )
         )  # fmt: skip
-    table = pd.concat(parts, ignore_index=True)[list(SEARCH_COLUMNS)]
-    return table.sort_values(list(SEARCH_COLUMNS[:4]), ignore_index=True)
+    return pd.concat([table for table in found if len(table)] or found, ignore_index=True)

@@ -6,13 +6,16 @@ TransformerLens family by family (``tests/probes/test_hooks.py``)::
 
     capture(model, ids, mask, ["blocks.6.hook_resid_pre"])    # {name: [batch, position, d]}
 
+    with replaced(model, "blocks.6.hook_resid_pre", change):  # the model goes on from change(x)
+        model(ids)
+
 The stack of blocks is found by its structure, since its path moves between versions. Only the
 residual stream is read in families outside the table: its place is the same in all of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -71,6 +74,9 @@ _FAMILIES = {
     "qwen3": _LLAMA,
 }
 """Places inside a block by ``model_type``: module and side."""
+
+READ_ONLY = "hook_resid_mid"
+"""Can be read, not replaced: see ``can_replace``."""
 
 _REFUSED = {
     "hook_normalized": "TransformerLens' value there is before the norm's weight; "
@@ -174,6 +180,52 @@ def capture(
     return {site.hook_name: seen.values[site.hook_name][0] for site in sites}
 
 
+def can_replace(model: nn.Module, hook_name: str) -> bool:
+    """Whether what stands at a place can be replaced, not only read.
+
+    The stream between attention and MLP is read where the norm takes it; the model keeps a copy
+    of its own for the sum that follows, which no module passes on.
+    """
+    return not hook_name.endswith(READ_ONLY) and resolve(model, hook_name) is not None
+
+
+@contextmanager
+def replaced(
+    model: nn.Module, hook_name: str, change: Callable[[Tensor], Tensor]
+) -> Iterator[None]:
+    """Let the model go on from ``change(x)`` in place of what stands at a place.
+
+    Args:
+        model: A transformers model in evaluation mode, run once inside the ``with``.
+        hook_name: SAELens' name of the place.
+        change: Takes and gives ``[batch, position, d]``, and leaves what it takes as it is.
+
+    Raises:
+        SaeError: The model has no such place, or it can only be read.
+        ProbeError: The place was not passed exactly once, or holds no activations.
+    """
+    site = resolve(model, hook_name)
+    if not can_replace(model, hook_name):
+        raise SaeError(
+            f"{hook_name}: can be read and not replaced, since the model keeps a copy of its own"
+        )
+    passed: list[Any] = []
+
+    def changed(value: Any) -> Any:
+        passed.append(value)
+        first = value[0] if isinstance(value, tuple) else value
+        if not isinstance(first, Tensor) or first.ndim != 3:
+            raise ProbeError(f"{hook_name}: holds {type(first).__name__}, expected activations")
+        return (change(first), *value[1:]) if isinstance(value, tuple) else change(first)
+
+    handle = _attach_change(site, changed)
+    try:
+        yield
+    finally:
+        handle.remove()
+    _check_once(site, passed)
+
+
 class _AllSeen(Exception):  # noqa: N818 -- it ends a run early and is not an error
     """Raised inside the model once every place has been passed."""
 
@@ -218,14 +270,38 @@ def _attach(site: Site, seen: _Seen) -> torch.utils.hooks.RemovableHandle:
     return site.module.register_forward_hook(after)
 
 
-def _check(site: Site, seen: list[Any], input_ids: Tensor, mask: Tensor | None) -> None:
-    place = f"{site.hook_name} ({site.side} of {site.path})"
+def _attach_change(site: Site, changed: Callable[[Any], Any]) -> torch.utils.hooks.RemovableHandle:
+    def before(
+        module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        if args:
+            return (changed(args[0]), *args[1:]), kwargs
+        return args, kwargs | {"hidden_states": changed(kwargs.get("hidden_states"))}
+
+    def after(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        return changed(output)
+
+    if site.side == "input":
+        return site.module.register_forward_pre_hook(before, with_kwargs=True)
+    return site.module.register_forward_hook(after)
+
+
+def _check_once(site: Site, seen: list[Any]) -> None:
     if len(seen) != 1:
         raise ProbeError(
-            f"{place}: was passed {len(seen)} times in one run, expected once",
+            f"{_place(site)}: was passed {len(seen)} times in one run, expected once",
             hint="compiled models, replayed CUDA graphs and fused layers skip hooks; "
             "load the model plainly",
         )
+
+
+def _place(site: Site) -> str:
+    return f"{site.hook_name} ({site.side} of {site.path})"
+
+
+def _check(site: Site, seen: list[Any], input_ids: Tensor, mask: Tensor | None) -> None:
+    place = _place(site)
+    _check_once(site, seen)
     value = seen[0]
     if not isinstance(value, Tensor) or value.shape[:2] != input_ids.shape or value.ndim != 3:
         found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__

@@ -79,8 +79,7 @@ class Sae:
         Raises:
             ProbeError: The width is wrong, or a zero vector is to be rescaled to a norm.
         """
-        self._check_width(x)
-        x = self._normalised(self._centred(x))
+        x = self.normalised_input(x)
         if self.config.subtracts_b_dec:
             x = x - self.tensors["b_dec"]
         if self.config.architecture in {"topk", "abstopk"}:
@@ -94,6 +93,15 @@ class Sae:
         if "threshold" in self.tensors:
             acts = acts * (pre > self._at("threshold", latents)).to(acts.dtype)
         return acts
+
+    def normalised_input(self, x: Tensor) -> Tensor:
+        """Activations as the encoder takes them, before ``b_dec``: centred and normalised.
+
+        Raises:
+            ProbeError: The width is wrong, or a zero vector is to be rescaled to a norm.
+        """
+        self._check_width(x)
+        return self._normalised(self._centred(x))
 
     def decode(self, latents: Tensor, x: Tensor | None = None) -> Tensor:
         """What the latents stand for, in the model's own space.

@@ -10,6 +10,10 @@ from compliance.records.suite import Language, Modality, Region, Slug
 Fraction01 = Annotated[float, Field(gt=0, lt=1)]
 
 
+Pooling = Literal["max", "mean", "last", "top-5"]
+"""How an item's tokens give one score; ``top-5`` is the mean of the five largest."""
+
+
 class SaeRef(Record):
     """Where an SAE comes from: a folder in SAELens' format, or a release of its registry."""
 
@@ -67,7 +71,7 @@ class ProbeConfig(Record):
     region: Region | None = None
     """Absent: what the suite says of the concept."""
 
-    pooling: Literal["max", "mean", "last"] = "max"
+    pooling: Pooling = "max"
 
 
 class Claims(Record):
@@ -92,6 +96,27 @@ class Subset(Record):
     benign_groups: Annotated[int, Field(ge=1)]
 
 
+Shift = Literal["typos", "informal", "code-switch", "transliteration", "adversarial"]
+"""Mechanical changes of a text. Others, such as paraphrase, need a suite that holds them."""
+
+
+class Robustness(Record):
+    """How much is run to see whether a verdict hangs on small things (PROTOCOL section 10)."""
+
+    shifts: tuple[Shift, ...] = (
+        "typos", "informal", "code-switch", "transliteration", "adversarial",
+    )  # fmt: skip
+    shifted_groups: Annotated[int, Field(ge=0)] = 20
+    """Confirm groups of each concept whose items are run again under each shift, in the reference
+    language and in the weakest."""
+
+    repeated_items: Annotated[int, Field(ge=0)] = 16
+    """Confirm items of each concept in the reference language that are run again on their own."""
+
+    loss_items: Annotated[int, Field(ge=0)] = 8
+    """Benign confirm items of each language on which the model runs on the reconstruction."""
+
+
 class AuditConfig(Record):
     """``audit.yaml``. Everything omitted has the default shown here, and the plan prints it."""
 
@@ -109,6 +134,7 @@ class AuditConfig(Record):
     batch_tokens: Annotated[int, Field(ge=16)] = 2048
     """Padded tokens in one batch at most; part of the plan, since it moves the last digits."""
 
+    robustness: Robustness = Robustness()
     subset: Subset | None = None
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 20260101
 

@@ -7,6 +7,7 @@ from compliance.records.base import SCHEMA_VERSION, Record
 from compliance.records.finding import Finding, Result
 from compliance.records.plan import Lock, Plan
 from compliance.records.subject import Environment
+from compliance.records.validation import Validation
 
 
 class LawFacts(Record):
@@ -37,3 +38,6 @@ class Evidence(Record):
 
     environment: Environment
     law: LawFacts
+
+    validation: Validation | None = None
+    """How often the method errs where the answer is known. Absent: no such record was attached."""

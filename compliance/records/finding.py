@@ -66,6 +66,14 @@ class Condition(Record):
     """One-sided, unadjusted."""
 
 
+class SettingVerdict(Record):
+    """The verdict that another way to read the probe would have given."""
+
+    setting: str
+    verdict: Verdict
+    reason: str
+
+
 class Finding(Record):
     """A verdict on one cell and the results it rests on.
 
@@ -89,6 +97,9 @@ class Finding(Record):
 
     attainable: bool | None = None
     """Whether perfect outcomes at these sizes could have reached ``supported``."""
+
+    settings: tuple[SettingVerdict, ...] = ()
+    """Verdicts under the plan's other settings. Nothing is decided by them."""
 
     qualifiers: tuple[str, ...] = ()
     """Such as ``machine-translated``: what every sentence about the cell must add."""

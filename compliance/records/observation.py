@@ -1,32 +1,89 @@
 """The tables a run writes: the only thing a run writes, and all that recomputation needs.
 
 ``fit`` covers the discover and calibrate splits, ``confirm`` the confirm split. All tables are
-ordered by their first columns, so that equal observations are equal bytes.
+ordered by their first columns, so that equal observations are equal bytes. Where a table holds
+latents, a row that is missing is a latent that was silent.
 
 fit/items.csv, confirm/items.csv      one row an item: ITEM_COLUMNS
-fit/scores.csv, confirm/scores.csv    one row an item, concept and scorer: SCORE_COLUMNS
-fit/search.parquet                    discover split in the reference language, items that have the
-                                      region: the pooled score of every latent that fired, below
-                                      zero too where the SAE has such latents: SEARCH_COLUMNS
-fit/residuals.parquet                 mean residual over the region: RESIDUAL_COLUMNS
-confirm/fidelity.parquet              per benign item, sums of PROTOCOL section 7: FIDELITY_COLUMNS
+fit/scores.csv                        ``tokens`` of every item that has the region; and of benign
+                                      items every scorer that gets a cut-off: SCORE_COLUMNS
+fit/search.parquet                    positives and hard negatives, all languages: the pooled score
+                                      of every latent that fired, below zero too: SEARCH_COLUMNS
+fit/random_search.parquet             the same of the random-initialised SAEs, discover split in the
+                                      reference language
+fit/vectors.parquet                   positives and hard negatives: what linear controls are fitted
+                                      on, means over the region: VECTOR_COLUMNS
+fit/neighbours.csv                    decoder directions nearest to the dense one: NEIGHBOUR_COLUMNS
+fit/means.parquet                     mean activation of benign calibrate items: MEAN_COLUMNS
+confirm/scores.csv                    every scorer on positives and hard negatives; on benign items
+                                      those with a cut-off: SCORE_COLUMNS
+confirm/latents.parquet               positives and hard negatives: random latents: SEARCH_COLUMNS
+confirm/fidelity.parquet              sums of PROTOCOL section 7 by item and role: FIDELITY_COLUMNS
+confirm/firing.parquet                on how many tokens each latent fired: FIRING_COLUMNS
+confirm/losses.csv                    the model on reconstructions, a subsample: LOSS_COLUMNS
+confirm/shifts.csv                    the probe on changed texts, a subsample: SHIFT_COLUMNS
+confirm/repeats.csv                   the probe on items run on their own: REPEAT_COLUMNS
 """
 
 ITEM_COLUMNS = (
     "item", "suite", "group", "split", "concept", "label", "language", "modality", "rendering",
-    "format", "stratum", "origin", "reviewed", "tokens", "beyond_context", "excluded_sinks",
+    "format", "stratum", "origin", "source", "reviewed", "tokens", "beyond_context",
+    "excluded_sinks",
 )  # fmt: skip
 """``concept`` is empty for benign items; ``tokens`` counts the whole input as the model saw it;
 ``beyond_context`` is 1 where that is more than the SAE's training context."""
 
 SCORE_COLUMNS = ("item", "concept", "scorer", "score")
-"""``scorer``: ``probe``, ``tokens`` (count in the region), ``dense``. No row: the item has no
-such region (a prompt has no assistant turn)."""
+"""No row: the item has no such region (a prompt has no assistant turn)."""
 
 SEARCH_COLUMNS = ("concept", "item", "sae", "latent", "score")
-RESIDUAL_COLUMNS = ("concept", "item", "hook_name", "vector")
-FIDELITY_COLUMNS = ("item", "sae", "tokens", "error", "squares", "l0", "sums")
-"""Over the item's read tokens: count, sum ||x - x_hat||^2, sum ||x||^2, sum of L0, sum x [d_in]."""
+VECTOR_COLUMNS = ("concept", "item", "features", "vector")
+NEIGHBOUR_COLUMNS = ("concept", "language", "sae", "latent", "cosine")
+MEAN_COLUMNS = ("language", "sae", "tokens", "mean")
+"""Mean over all read tokens of what the SAE is to reconstruct, float64 [d]."""
 
-FIT_FILES = ("items.csv", "scores.csv", "search.parquet", "residuals.parquet")
-CONFIRM_FILES = ("items.csv", "scores.csv", "fidelity.parquet")
+FIDELITY_COLUMNS = (
+    "item", "sae", "role", "tokens", "error", "spread", "mean", "cosine", "norm_ratio", "l0",
+)  # fmt: skip
+"""Over the read tokens of one role (``user`` or ``assistant``): their number, sum ||x - x_hat||^2,
+sum ||x - mean||^2, mean [d], sum of cosines of x and x_hat, sum of ||x_hat||/||x||, and the latents
+that fired on each token."""
+
+FIRING_COLUMNS = ("language", "source", "sae", "latent", "tokens")
+"""``source``: ``neutral`` for benign items, ``items`` for positives and hard negatives."""
+
+LOSS_COLUMNS = ("item", "sae", "tokens", "loss", "spliced", "ablated", "divergence")
+"""Sums over predicted tokens, in nats: cross-entropy of the model, with the reconstruction in place
+of the activations, with zeros in their place; and KL from the first to the second."""
+
+SHIFT_COLUMNS = ("item", "concept", "shift", "score")
+REPEAT_COLUMNS = ("item", "concept", "batched", "alone")
+
+LINEAR_SCORERS = {
+    "ngrams": "ngrams",
+    "dense": "residual",
+    "dense-means": "residual",
+    "reconstruction": "reconstruction",
+    "reconstruction-means": "reconstruction",
+    "error": "error",
+    "error-means": "error",
+}
+"""Linear controls and the vectors they are fitted on. ``-means`` is the difference of means, the
+others are logistic regressions."""
+
+CALIBRATED = ("probe", "random-sae", "dense", "reconstruction")
+"""Scorers with a cut-off in every cell; settings and neighbours have theirs besides."""
+
+CONTROL_SCORERS = (
+    "tokens", "ngrams", "random-sae", "permuted", *list(LINEAR_SCORERS)[1:], "sparse-1", "sparse-5",
+)  # fmt: skip
+"""Scorers the probe is compared with, in the order in which tables show them."""
+
+FIT_FILES = (
+    "items.csv", "scores.csv", "search.parquet", "random_search.parquet", "vectors.parquet",
+    "neighbours.csv", "means.parquet",
+)  # fmt: skip
+CONFIRM_FILES = (
+    "items.csv", "scores.csv", "latents.parquet", "fidelity.parquet", "firing.parquet",
+    "losses.csv", "shifts.csv", "repeats.csv",
+)  # fmt: skip

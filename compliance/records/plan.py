@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from compliance.records.audit import Claims, FeatureRef, Subset
+from compliance.records.audit import Claims, FeatureRef, Pooling, Robustness, Subset
 from compliance.records.base import SCHEMA_VERSION, Record
 from compliance.records.subject import ModelFacts, SaeFacts
 from compliance.records.suite import Language, Modality, Region, Rendering, SuiteFacts
@@ -30,7 +30,35 @@ class PlannedProbe(Record):
     definition: str
     features: Literal["discover"] | tuple[FeatureRef, ...]
     region: Region
-    pooling: Literal["max", "mean", "last"]
+    pooling: Pooling
+
+
+class Setting(Record):
+    """One defensible other way to read the probe (PROTOCOL section 10, specification sweep).
+
+    It changes one choice; what is absent stays as planned.
+    """
+
+    name: str
+    """Such as ``pooling-mean``."""
+
+    pooling: Pooling | None = None
+    region: Region | Literal["read"] | None = None
+    """``read`` is all content, whoever wrote it."""
+
+    alpha: float | None = None
+    sae: int | None = None
+    """The best latent of this SAE alone, in place of the best of all."""
+
+    @property
+    def cut_off(self) -> str:
+        """Scorer under which its cut-off is locked."""
+        return f"probe@{self.name}"
+
+    @property
+    def scorer(self) -> str:
+        """Scorer whose scores it reads: another alpha reads the probe's own."""
+        return "probe" if self.alpha is not None else self.cut_off
 
 
 class Rule(Record):
@@ -83,10 +111,32 @@ class Plan(Record):
     level: float = 0.95
     family_error: float = 0.05
     bootstrap_draws: int
-    dense_l2: float = 1.0
+    flips: int = 1000
+    """Label flips behind the adjusted p value of the search."""
+
+    random_latents: int = 999
+    """Density-matched latents that the probe is compared with, fewer where the SAE has fewer."""
+
+    sparse_sizes: tuple[int, ...] = (1, 5)
+    """Latents of the k-sparse probes."""
+
+    linear_l2: float = 1.0
+    """Quadratic penalty of every fitted linear control."""
+
+    ngram_sizes: tuple[int, int] = (1, 4)
+    """Shortest and longest character n-gram, within words."""
+
+    ngram_buckets: int = 4096
+    """N-grams are hashed into this many counts."""
+
+    neighbour_cosine: float = 0.7
+    """Decoder cosine to the dense direction from which another latent may have absorbed it."""
+
     sink_norm_ratio: float = 10.0
     """Tokens whose residual norm exceeds this multiple of the item's median are not read."""
 
+    settings: tuple[Setting, ...] = ()
+    robustness: Robustness = Robustness()
     batch_tokens: int
     subset: Subset | None = None
     seed: int
@@ -109,12 +159,21 @@ class Selection(Record):
     ties: int
     """Latents with the same AUROC; the lowest index was taken."""
 
+    p_adjusted: float
+    """Of the largest AUROC among all that were searched, when labels mean nothing (Westfall and
+    Young)."""
+
+    null_p95: float
+    """95th percentile of that largest AUROC when labels mean nothing."""
+
+    flips: int
+
 
 class CutOff(Record):
     """Split-conformal cut-off of one scorer in one cell; an alarm is a score strictly above."""
 
     scorer: str
-    """``probe`` or a control, such as ``dense``."""
+    """``probe``, a control such as ``dense``, or a setting such as ``probe@pooling-mean``."""
 
     cell: Cell
     value: float | None = None
@@ -125,17 +184,38 @@ class CutOff(Record):
 
 
 class Direction(Record):
-    """A linear probe on pooled residuals, fitted in one language. Score: weights . x + bias."""
+    """A linear control, as weights on the fit items it was fitted on.
+
+    Its direction is ``sum_i coefficients[i] x_i`` over the vectors of the concept's fit items in
+    this language, ordered by item id; its score is ``direction . x + bias``.
+    """
+
+    scorer: str
+    """Such as ``dense``; LINEAR_SCORERS of records/observation.py."""
 
     concept: str
     language: Language
-    hook_name: str
-    weights: tuple[float, ...]
-    """[d_model]"""
+    features: str
+    """Which vectors: ``residual/<hook name>``, ``reconstruction/<sae>``, ``error/<sae>`` or
+    ``ngrams``."""
 
+    coefficients: tuple[float, ...]
     bias: float
     positives: int
     hard_negatives: int
+
+
+class SparseProbe(Record):
+    """A k-sparse control: logistic regression on pooled scores of k latents, in one language."""
+
+    scorer: str
+    """``sparse-1`` or ``sparse-5``."""
+
+    concept: str
+    language: Language
+    features: tuple[FeatureRef, ...]
+    weights: tuple[float, ...]
+    bias: float
 
 
 class LockedProbe(Record):
@@ -147,14 +227,74 @@ class LockedProbe(Record):
     """Absent where the features were given."""
 
 
-class Lock(Record):
-    """Probe, cut-offs and fitted controls, frozen before the confirm split is opened."""
+class Alternative(Record):
+    """The probe of a setting that reads another latent."""
+
+    setting: str
+    concept: str
+    features: tuple[FeatureRef, ...]
+
+
+class RandomLatents(Record):
+    """Latents that fire about as often as the probe, drawn by the plan's seed."""
+
+    concept: str
+    features: tuple[FeatureRef, ...]
+
+
+class Neighbour(Record):
+    """A latent whose decoder direction is near the dense direction of one language."""
+
+    concept: str
+    language: Language
+    feature: FeatureRef
+    cosine: float
+
+    @property
+    def scorer(self) -> str:
+        """Scorer under which its scores and cut-off stand."""
+        return f"latent/{self.feature.sae}/{self.feature.latent}"
+
+
+class Choices(Record):
+    """Everything chosen or fitted on positives and hard negatives of discover and calibrate.
+
+    The cut-offs, which need the benign calibrate items, come after.
+    """
+
+    probes: tuple[LockedProbe, ...]
+    random_probes: tuple[LockedProbe, ...]
+    """Found by the same search in the random-initialised SAEs; ``sae`` is the SAE each mirrors."""
+
+    permuted_probes: tuple[LockedProbe, ...]
+    """Found by the same search with labels swapped at random within groups."""
+
+    alternatives: tuple[Alternative, ...] = ()
+    directions: tuple[Direction, ...]
+    sparse_probes: tuple[SparseProbe, ...]
+    random_latents: tuple[RandomLatents, ...]
+    neighbours: tuple[Neighbour, ...]
+    """Those at or above the plan's cosine; the nearest ten are in fit/neighbours.csv."""
+
+    shifted_languages: dict[str, tuple[Language, ...]]
+    """By concept: the reference and the language with the lowest AUROC on the fit items."""
+
+
+class Orientation(Record):
+    """Which way a token count ranks positives, on the fit items of one cell's language."""
+
+    concept: str
+    language: Language
+    sign: Literal[1, -1]
+
+
+class Lock(Choices):
+    """Choices and cut-offs, frozen before the confirm split is opened."""
 
     schema_version: Literal["1.0"] = SCHEMA_VERSION
     plan_digest: str
     fit_digest: str
     """Over the digests of the fit observations."""
 
-    probes: tuple[LockedProbe, ...]
-    directions: tuple[Direction, ...]
+    orientations: tuple[Orientation, ...]
     cut_offs: tuple[CutOff, ...]

@@ -239,18 +239,43 @@ class NumberGroup(Record):
     numbers: tuple[Number, ...]
 
 
-class ControlRow(Record):
-    """A scorer beside the others; ``difference`` is the probe's lead over it."""
+class Entry(Record):
+    """What one place of a table holds. Nothing at all: the place does not apply."""
+
+    number: Number | None = None
+    verdict: VerdictView | None = None
+    text: Text | None = None
+    method: Text | None = None
+    """Key of the methods chapter."""
+
+
+class TableRow(Record):
+    """One line of a table; ``name`` is the last part of its results' ids."""
 
     title: Text
-    numbers: tuple[Number | None, ...]
+    name: Text | None = None
+    anchor: Text | None = None
+    entries: tuple[Entry, ...]
 
 
-class ControlTable(Record):
-    """Probe and controls on the same items."""
+class RowGroup(Record):
+    """Lines that belong together, under a heading of their own where there are several groups."""
+
+    heading: Text | None = None
+    rows: tuple[TableRow, ...]
+
+
+class Table(Record):
+    """Rows of one width: a title, then an entry for each column."""
+
+    caption: Text
+    corner: Text
+    """Heading of the titles' column."""
 
     columns: tuple[Text, ...]
-    rows: tuple[ControlRow, ...]
+    groups: tuple[RowGroup, ...]
+    absent: Text
+    """What stands here if there is no row at all."""
 
 
 class ConditionRow(Record):
@@ -286,9 +311,12 @@ class CellView(Record):
     why: Text
     notes: tuple[Text, ...]
     qualifiers: tuple[Text, ...]
-    groups: tuple[NumberGroup, ...]
-    controls: ControlTable | None
     conditions: tuple[ConditionRow, ...]
+    controls: Table | None
+    comparison: tuple[Sentence, ...]
+    """What the table of controls comes to, in words."""
+
+    groups: tuple[NumberGroup, ...]
 
 
 class PlotRow(Record):
@@ -329,13 +357,15 @@ class ForestPlot(Record):
     rows: tuple[PlotRow, ...]
 
 
-class LanguageRow(Record):
-    """One line of a concept's table by language."""
+class Section(Record):
+    """A titled part of a chapter: words, tables, and what the words of the tables mean."""
 
     anchor: Text
     title: Text
-    verdict: VerdictView
-    numbers: tuple[Number, ...]
+    intro: tuple[Sentence, ...] = ()
+    tables: tuple[Table, ...] = ()
+    terms: tuple[Fact, ...] = ()
+    note: Text | None = None
 
 
 class ConceptChapter(Record):
@@ -347,10 +377,13 @@ class ConceptChapter(Record):
     definition: Text
     probe: Text
     claim: Text
+    search: tuple[Text, ...]
+    """How the probe was found, and what pure noise would have reached."""
+
     plot: ForestPlot | None
-    columns: tuple[Text, ...]
-    languages: tuple[LanguageRow, ...]
+    overview: Table
     cells: tuple[CellView, ...]
+    sections: tuple[Section, ...]
 
 
 class ProbeRow(Record):
@@ -360,14 +393,6 @@ class ProbeRow(Record):
     probe: Text
     origin: Text
     facts: tuple[Fact, ...]
-
-
-class FidelityRow(Record):
-    """The autoencoder in one language."""
-
-    language: LanguageView
-    sae: Text
-    numbers: tuple[Number, ...]
 
 
 class SuiteView(Record):
@@ -388,6 +413,12 @@ class MethodView(Record):
     anchor: Text
     title: Text
     plain: Text
+    why: Text | None
+    """Why this method, for this question."""
+
+    misses: Text | None
+    """What it does not see."""
+
     source: Text | None
 
 
@@ -428,6 +459,9 @@ class Report(Record):
     title: Text
     identity: tuple[Fact, ...]
     lead: tuple[Text, ...]
+    error: Sentence
+    """The error of all verdicts together, and where the method's own errors stand."""
+
     notices: tuple[Text, ...]
     matrices: tuple[Matrix, ...]
     counts: tuple[VerdictCount, ...]
@@ -453,14 +487,18 @@ class Report(Record):
     plan: tuple[Fact, ...]
     limits: tuple[LimitRow, ...]
     probes: tuple[ProbeRow, ...]
-    fidelity: tuple[FidelityRow, ...]
-    fidelity_columns: tuple[Text, ...]
+    fidelity: tuple[Section, ...]
     environment: tuple[Fact, ...]
     suites: tuple[SuiteView, ...]
     item_counts: tuple[ResultTable, ...]
     methods: tuple[MethodView, ...]
+    known_answers: Section
+    null_plot: ForestPlot | None
     trace: tuple[TraceRow, ...]
     files: tuple[Fact, ...]
+    remainder: tuple[Number, ...]
+    """Results that stand nowhere else."""
+
     example_id: Text
 
     def heading(self, key: str) -> Heading:

@@ -2,10 +2,16 @@
 
 import unicodedata
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import langcodes
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from compliance.records.base import SCHEMA_VERSION, Record
 
@@ -69,7 +75,10 @@ class Item(Record):
     """Unique in its suite."""
 
     group: Identifier
-    """One meaning; its positive and hard negative in every language share it."""
+    """One meaning; its positive and hard negative in every language share it.
+
+    In an unpaired suite, one prompt in all its languages.
+    """
 
     concept: Slug | None = None
     """Absent for a benign negative, which serves every concept of the suite."""
@@ -133,12 +142,24 @@ class Datasheet(Record):
     sources: Annotated[tuple[str, ...], Field(min_length=1)]
     languages: Annotated[tuple[Language, ...], Field(min_length=1)]
     concepts: Annotated[dict[Slug, ConceptSheet], Field(min_length=1)]
+    paired: bool = True
+    """Whether each group holds a positive and its hard negative. ``false``: items of one label
+    only, so that no statistic can pair a positive with a hard negative."""
+
     translation: str
     """How the languages other than the first came about, and by what."""
     reviewers: tuple[str, ...] = ()
     agreement: str | None = None
     """Agreement between labellers (kappa) where labels were doubled."""
     known_gaps: tuple[str, ...] = ()
+
+    @model_serializer(mode="wrap")
+    def _without_default_pairing(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leaves ``paired: true`` out: the digest of a paired suite, and so its splits, stay."""
+        values = plain(self)
+        if self.paired:
+            del values["paired"]
+        return values
 
 
 class SuiteFacts(Record):

@@ -20,32 +20,34 @@ from compliance.records.report import (
     Matrix,
     MatrixCell,
     MatrixRow,
+    Number,
     Report,
     VerdictCount,
 )
-from compliance.reports.cells import cell_anchor, concept_chapters
-from compliance.reports.context import Context, anchor
+from compliance.reports.cells import concept_chapters
+from compliance.reports.context import Context, anchor, cell_anchor
+from compliance.reports.fidelity import fidelity_sections
 from compliance.reports.instrument import (
     environment_facts,
-    fidelity_columns,
-    fidelity_rows,
     item_counts,
     limit_rows,
     method_views,
     plan_facts,
-    probe_rows,
     subject_blocks,
     suite_views,
     trace_rows,
 )
+from compliance.reports.known_answers import error_sentence, false_claims_plot, known_answers
 from compliance.reports.law import (
     common_source,
     missing_declarations,
     provision_anchor,
     provision_sections,
 )
+from compliance.reports.locked import probe_rows
 from compliance.reports.messages import load_messages
 from compliance.reports.numbers import write_percent
+from compliance.reports.tables import shown_ids
 
 SHORT_DIGEST = len("sha256:") + 12
 """Characters of a digest on the title page; the chapter on the instrument has the whole of it."""
@@ -73,7 +75,8 @@ def build_report(
     missing = frozenset(gap.key for gap in gaps(evidence.system, catalog))
     law = catalog.law.meta
     moment = built_at.astimezone(UTC)
-    return Report(
+    errs = headings["known-answers"]
+    report = Report(
         language=ctx.words.language,
         pack_id=pack_id,
         version=version,
@@ -82,6 +85,7 @@ def build_report(
         title=evidence.system.title,
         identity=_identity(ctx, pack_id, version, _moment(ctx, moment)),
         lead=_lead(ctx),
+        error=error_sentence(ctx, errs.number),
         notices=tuple(_notices(ctx, len(missing))),
         matrices=_matrices(ctx),
         counts=_counts(ctx),
@@ -107,19 +111,28 @@ def build_report(
         plan=plan_facts(ctx),
         limits=limit_rows(ctx),
         probes=probe_rows(ctx),
-        fidelity=fidelity_rows(ctx),
-        fidelity_columns=fidelity_columns(ctx),
+        fidelity=fidelity_sections(ctx),
         environment=environment_facts(ctx),
         suites=suite_views(ctx),
         item_counts=item_counts(ctx),
         methods=method_views(ctx),
+        known_answers=known_answers(ctx, anchor("known-answers", "body"), errs.title),
+        null_plot=false_claims_plot(ctx),
         trace=trace_rows(ctx),
         files=tuple(
             Fact(label=name, value=digest, code=True)
             for name, digest in sorted(evidence.observations.items())
         ),
         example_id=f"{ctx.plan.cells[0].key}/sensitivity" if ctx.plan.cells else "",
+        remainder=(),
     )
+    return report.model_copy(update={"remainder": _remainder(ctx, report)})
+
+
+def _remainder(ctx: Context, report: Report) -> tuple[Number, ...]:
+    """Results that no chapter has a place for, such as those of a newer version."""
+    shown = set(shown_ids(report))
+    return tuple(ctx.numbers.of(i) for i in ctx.numbers.ids() if i not in shown)
 
 
 def _check(evidence: Evidence, catalog: Catalog, built_at: datetime) -> None:

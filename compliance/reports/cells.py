@@ -3,21 +3,25 @@
 from collections.abc import Iterable
 
 from compliance.records.finding import Condition, Finding, Status, Verdict
-from compliance.records.plan import Cell, LockedProbe, PlannedProbe
+from compliance.records.plan import Cell, PlannedProbe
 from compliance.records.report import (
     CellView,
     ConceptChapter,
     ConditionRow,
-    ControlRow,
-    ControlTable,
-    LanguageRow,
-    Number,
+    Entry,
     NumberGroup,
+    RowGroup,
     Sentence,
+    Table,
+    TableRow,
 )
-from compliance.reports.context import Context, anchor, in_sentence, sentence
-from compliance.reports.numbers import write_p, write_percent
+from compliance.reports.context import Context, anchor, cell_anchor, sentence
+from compliance.reports.controls import comparison, control_table, is_compared
+from compliance.reports.locked import describe_features, locked_probe, search_words
+from compliance.reports.numbers import in_sentence, write_p, write_percent
 from compliance.reports.plot import sensitivity_plot
+from compliance.reports.sections import concept_sections
+from compliance.reports.tables import by_cell, number_row
 
 ALARMS = ("sensitivity", "gap", "fpr-benign", "fpr-hard")
 RANKING = ("auroc-hard", "auroc-benign")
@@ -27,15 +31,8 @@ REFERENCE = (
     "sensitivity-at-reference-cut-off",
     "fpr-benign-at-reference-cut-off",
 )
-COUNTS = ("n-positive", "n-hard", "n-unscored", "n-benign", "n-calibrate")
 OVERVIEW = ("auroc-hard", "minus-tokens", "sensitivity", "gap", "fpr-benign", "fpr-hard")
 """Columns of a concept's table by language."""
-
-CONTROLS = {"tokens": "token-count", "dense": "dense"}
-"""Scorers that are controls, with the plan's name for each."""
-
-COMPARED = ("auroc-hard", "minus", "sensitivity", "fpr-benign", "fpr-hard")
-"""Columns of the table of controls; ``minus`` is the probe's lead over the control."""
 
 BLAMED = {
     "condition-violated": (Status.VIOLATED,),
@@ -57,11 +54,6 @@ def concept_chapters(ctx: Context, number: str) -> tuple[ConceptChapter, ...]:
     )
 
 
-def cell_anchor(cell: Cell) -> str:
-    """Where a cell's section starts."""
-    return anchor("cell", cell.key)
-
-
 def sentence_id(ctx: Context, cell: Cell) -> str:
     """Identifier of a cell's verdict sentence: ``S`` and its place in the plan."""
     return f"S{ctx.plan.cells.index(cell) + 1:03d}"
@@ -81,31 +73,13 @@ def why(ctx: Context, finding: Finding) -> str:
     )
 
 
-def describe_features(ctx: Context, locked: LockedProbe | None) -> str:
-    """The latents of a locked probe, in words."""
-    words = ctx.words.features
-    if locked is None:
-        return words["none"]
-    named = []
-    for feature in locked.features:
-        saes = ctx.plan.saes
-        sae = saes[feature.sae].name if feature.sae < len(saes) else f"sae{feature.sae}"
-        template = words["labelled" if feature.label else "one"]
-        named.append(template.format(latent=feature.latent, sae=sae, label=feature.label))
-    return "; ".join(named) or words["none"]
-
-
-def locked_probe(ctx: Context, concept: str) -> LockedProbe | None:
-    """What the lock says about a concept."""
-    return next((p for p in ctx.evidence.lock.probes if p.concept == concept), None)
-
-
 def _chapter(ctx: Context, probe: PlannedProbe, number: str) -> ConceptChapter:
     cells = [cell for cell in ctx.plan.cells if cell.concept == probe.concept]
     claim = ctx.words.features["claim"].format(
         region=ctx.words.regions.get(probe.region, probe.region),
         pooling=ctx.words.pooling.get(probe.pooling, probe.pooling),
     )
+    views = tuple(_cell(ctx, cell) for cell in cells)
     return ConceptChapter(
         anchor=anchor("concept", probe.concept),
         number=number,
@@ -113,26 +87,32 @@ def _chapter(ctx: Context, probe: PlannedProbe, number: str) -> ConceptChapter:
         definition=probe.definition,
         probe=describe_features(ctx, locked_probe(ctx, probe.concept)),
         claim=claim,
+        search=tuple(search_words(ctx, probe)),
         plot=sensitivity_plot(ctx, probe, cells),
-        columns=tuple(ctx.words.columns[name] for name in OVERVIEW),
-        languages=tuple(_language_row(ctx, cell) for cell in cells),
-        cells=tuple(_cell(ctx, cell) for cell in cells),
+        overview=_overview(ctx, cells),
+        cells=views,
+        sections=concept_sections(ctx, probe, cells, views),
     )
 
 
-def _language_row(ctx: Context, cell: Cell) -> LanguageRow:
-    return LanguageRow(
-        anchor=cell_anchor(cell),
-        title=ctx.place(cell),
-        verdict=ctx.verdict(ctx.finding(cell).verdict),
-        numbers=tuple(ctx.number(cell, name) for name in OVERVIEW),
-    )
+def _overview(ctx: Context, cells: list[Cell]) -> Table:
+    columns = (ctx.words.ui["verdict"], *(ctx.words.columns[name] for name in OVERVIEW))
+    rows = tuple(_overview_row(ctx, cell) for cell in cells)
+    caption = ctx.words.ui["by_language_caption"]
+    return by_cell(ctx, caption, columns, [RowGroup(rows=rows)] if rows else [])
+
+
+def _overview_row(ctx: Context, cell: Cell) -> TableRow:
+    row = number_row(ctx, cell, OVERVIEW)
+    verdict = Entry(verdict=ctx.verdict(ctx.finding(cell).verdict))
+    return row.model_copy(update={"entries": (verdict, *row.entries)})
 
 
 def _cell(ctx: Context, cell: Cell) -> CellView:
     finding = ctx.finding(cell)
     concept = ctx.concept_title(cell.concept)
     covered = finding.verdict is not Verdict.NOT_COVERED
+    names = ctx.names(cell)
     return CellView(
         key=cell.key,
         anchor=cell_anchor(cell),
@@ -147,9 +127,10 @@ def _cell(ctx: Context, cell: Cell) -> CellView:
         why=why(ctx, finding),
         notes=tuple(_notes(ctx, finding)) if covered else (),
         qualifiers=tuple(ctx.words.qualifiers.get(key, key) for key in finding.qualifiers),
-        groups=_groups(ctx, cell, covered=covered),
-        controls=_controls(ctx, cell) if covered else None,
         conditions=tuple(_condition(ctx, c) for c in finding.conditions) if covered else (),
+        controls=control_table(ctx, cell, set(names)) if covered else None,
+        comparison=comparison(ctx, cell, set(names)) if covered else (),
+        groups=_groups(ctx, cell, names) if covered else (),
     )
 
 
@@ -183,59 +164,20 @@ def _blamed(finding: Finding) -> list[Condition]:
     return [c for c in finding.conditions if c.status in statuses and c.kind in kinds]
 
 
-def _names(ctx: Context, cell: Cell) -> list[str]:
-    """Names of all results of a cell, in the order of the evidence."""
-    start = f"{cell.key}/"
-    return [i.removeprefix(start) for i in ctx.numbers.ids() if i.startswith(start)]
-
-
-def _groups(ctx: Context, cell: Cell, *, covered: bool) -> tuple[NumberGroup, ...]:
-    """A cell's numbers. Expected ones keep their place if missing; unknown ones come last."""
-    found = _names(ctx, cell)
-    scorers = _scorers(found)
-    compared = [n for n in found if n.startswith("minus-") or n.rsplit(".", 1)[-1] in scorers]
-    formats = sorted(n for n in found if n.startswith("fpr-benign.") and n not in compared)
+def _groups(ctx: Context, cell: Cell, found: list[str]) -> tuple[NumberGroup, ...]:
+    """A cell's main numbers. Expected ones keep their place if missing."""
+    formats = sorted(n for n in found if n.startswith("fpr-benign.") and not is_compared(n, found))
     alarms = [name for base in ALARMS for name in (base, *formats * (base == "fpr-benign"))]
     wanted = [
-        alarms if covered else [],
-        RANKING if covered else [],
-        [*(CUT_OFF if covered else ()), *(name for name in REFERENCE if name in found)],
+        alarms,
+        RANKING,
+        [*CUT_OFF, *(name for name in REFERENCE if name in found)],
         [name for name in found if name.startswith("ppv@")],
-        [*COUNTS, *(name for name in found if name == "mde-sensitivity")],
     ]
-    placed = {name for names in wanted for name in names} | set(compared)
-    wanted.append([name for name in found if name not in placed])
     return tuple(
         NumberGroup(numbers=tuple(ctx.number(cell, name) for name in names))
         for names in wanted
         if names
-    )
-
-
-def _scorers(found: list[str]) -> list[str]:
-    """Controls to compare with: those this version knows, then any other in the results."""
-    others = {n.removeprefix("auroc-hard.") for n in found if n.startswith("auroc-hard.")}
-    return [*CONTROLS, *sorted(others - set(CONTROLS))]
-
-
-def _controls(ctx: Context, cell: Cell) -> ControlTable:
-    found = set(_names(ctx, cell))
-    probe = tuple(None if n == "minus" else ctx.number(cell, n) for n in COMPARED)
-    rows = [ControlRow(title=ctx.words.scorers["probe"], numbers=probe)]
-    for scorer in _scorers(sorted(found)):
-        title = ctx.words.scorers.get(scorer, scorer)
-        rows.append(ControlRow(title=title, numbers=_compared(ctx, cell, scorer, found)))
-    columns = tuple(ctx.words.columns[name] for name in COMPARED)
-    return ControlTable(columns=columns, rows=tuple(rows))
-
-
-def _compared(ctx: Context, cell: Cell, scorer: str, found: set[str]) -> tuple[Number | None, ...]:
-    """A control's numbers; ranking always keeps its place, alarms only where it has a cut-off."""
-    names = [f"minus-{scorer}" if n == "minus" else f"{n}.{scorer}" for n in COMPARED]
-    has_cut_off = any(name in found for name in names[2:])
-    return tuple(
-        ctx.number(cell, name) if index < 2 or has_cut_off else None
-        for index, name in enumerate(names)
     )
 
 

@@ -67,6 +67,19 @@ class Context:
             return self.numbers.of(result_id, absent=label, short=label)
         return self.numbers.of(result_id)
 
+    def names(self, cell: Cell) -> list[str]:
+        """Names of all results of a cell, in the order of the evidence."""
+        return self._names.get(cell.key, [])
+
+    @cached_property
+    def _names(self) -> dict[str, list[str]]:
+        """By cell key, which is an id's first four parts."""
+        found: dict[str, list[str]] = {}
+        for result_id in self.numbers.ids():
+            *cell, name = result_id.split("/", 4)
+            found.setdefault("/".join(cell), []).append(name)
+        return found
+
     def is_reference(self, cell: Cell) -> bool:
         return cell.language == self.plan.claims.reference_language
 
@@ -86,7 +99,9 @@ class Context:
         )
 
     def status(self, condition: Condition) -> StatusView:
-        words = self.words.statuses[condition.status]
+        words = (self.words.gates if condition.kind == "gate" else self.words.statuses)[
+            condition.status
+        ]
         return StatusView(value=condition.status.value, label=words.label, glyph=words.glyph)
 
     def concept_title(self, concept: str) -> str:
@@ -147,6 +162,11 @@ class Context:
         return [tags[start : start + COLUMNS] for start in range(0, len(tags), COLUMNS)]
 
     @cached_property
+    def modalities(self) -> tuple[str, ...]:
+        """Kinds of input that are planned."""
+        return tuple(dict.fromkeys(cell.modality for cell in self.plan.cells))
+
+    @cached_property
     def rows(self) -> list[tuple[str, dict[str, Cell]]]:
         """Planned cells by concept and kind of input, in the plan's order, then by language."""
         found: dict[tuple[str, str, str], dict[str, Cell]] = {}
@@ -154,6 +174,11 @@ class Context:
             key = (cell.concept, cell.modality, cell.rendering)
             found.setdefault(key, {})[cell.language] = cell
         return [(self.row_title(next(iter(cells.values()))), cells) for cells in found.values()]
+
+
+def cell_anchor(cell: Cell) -> str:
+    """Where a cell's section starts."""
+    return anchor("cell", cell.key)
 
 
 def anchor(kind: str, key: str) -> str:
@@ -173,8 +198,3 @@ def sentence(template: str, **values: Number | str) -> Sentence:
                 Fragment(number=value) if isinstance(value, Number) else Fragment(text=value)
             )
     return Sentence(fragments=tuple(fragments))
-
-
-def in_sentence(title: str) -> str:
-    """A concept's title inside a sentence: "Code backdoors" begins small, "AI use" does not."""
-    return title[0].lower() + title[1:] if title[1:2].islower() else title

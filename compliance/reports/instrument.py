@@ -1,25 +1,24 @@
-"""The chapters on the instrument and the test sets: subject, plan, probes, fidelity, datasheets."""
+"""The chapters on the instrument and the test sets: subject, plan, datasheets, methods."""
 
 from compliance.records.base import digest_of
-from compliance.records.plan import Cell, PlannedProbe
+from compliance.records.plan import Cell
 from compliance.records.report import (
     Fact,
-    FidelityRow,
     LimitRow,
     MethodView,
-    ProbeRow,
     ResultTable,
     SubjectBlock,
     SuiteView,
     TraceRow,
 )
 from compliance.records.suite import SuiteFacts
-from compliance.reports.cells import cell_anchor, describe_features, locked_probe, sentence_id
-from compliance.reports.context import Context, anchor
-from compliance.reports.numbers import write, write_percent
+from compliance.reports.cells import sentence_id
+from compliance.reports.context import Context, anchor, cell_anchor
+from compliance.reports.numbers import write_percent
+from compliance.reports.sections import ITEM_COUNTS
 
-FIDELITY = ("ev", "l0", "tokens")
-COUNTS = ("n-positive", "n-hard", "n-benign", "n-calibrate")
+WITHOUT_RESULT = ("max-statistic", "holm")
+"""Methods behind every verdict that no single result names."""
 
 
 def subject_blocks(ctx: Context) -> tuple[SubjectBlock, ...]:
@@ -67,6 +66,11 @@ def plan_facts(ctx: Context) -> tuple[Fact, ...]:
         _fact(ctx, "controls", controls or None),
         _fact(ctx, "sinks", words["sinks_value"].format(ratio=f"{plan.sink_norm_ratio:g}")),
         _fact(ctx, "draws", f"{plan.bootstrap_draws:,}"),
+        _fact(ctx, "random_latents", f"{plan.random_latents:,}"),
+        _fact(ctx, "linear", words["linear_value"].format(l2=f"{plan.linear_l2:g}")),
+        _fact(ctx, "ngrams", _ngrams(ctx)),
+        _fact(ctx, "neighbour", f"{plan.neighbour_cosine:g}"),
+        _fact(ctx, "robustness", words["robustness_value"].format(**_robustness(ctx))),
         _fact(ctx, "batch", f"{plan.batch_tokens:,}"),
         _fact(ctx, "seed", str(plan.seed)),
         _fact(ctx, "openings", str(ctx.evidence.confirm_openings)),
@@ -83,31 +87,6 @@ def limit_rows(ctx: Context) -> tuple[LimitRow, ...]:
             limit=ctx.condition_limit(rule.condition, rule.limit),
         )
         for rule in ctx.plan.rules
-    )
-
-
-def probe_rows(ctx: Context) -> tuple[ProbeRow, ...]:
-    """The locked probe of each concept and how it was chosen."""
-    return tuple(_probe(ctx, probe) for probe in ctx.plan.probes)
-
-
-def fidelity_columns(ctx: Context) -> tuple[str, ...]:
-    """What the columns of the fidelity table are called."""
-    return tuple(ctx.numbers.describe(name)[1] for name in FIDELITY)
-
-
-def fidelity_rows(ctx: Context) -> tuple[FidelityRow, ...]:
-    """The autoencoder in each planned language, missing numbers included."""
-    return tuple(
-        FidelityRow(
-            language=ctx.language(tag),
-            sae=sae.name,
-            numbers=tuple(
-                ctx.numbers.of(f"fidelity/{tag}/text/sae{index}/{name}") for name in FIDELITY
-            ),
-        )
-        for index, sae in enumerate(ctx.plan.saes)
-        for tag in ctx.plan.languages
     )
 
 
@@ -131,12 +110,12 @@ def suite_views(ctx: Context) -> tuple[SuiteView, ...]:
 
 def item_counts(ctx: Context) -> tuple[ResultTable, ...]:
     """Test items by cell."""
-    return tuple(table for name in COUNTS for table in ctx.cell_tables(name))
+    return tuple(table for name in ITEM_COUNTS for table in ctx.cell_tables(name))
 
 
 def method_views(ctx: Context) -> tuple[MethodView, ...]:
-    """Each method the results name, in the order they first name it."""
-    keys = dict.fromkeys(result.method for result in ctx.evidence.results)
+    """Each method the results name, in the order they first name it, then those of verdicts."""
+    keys = dict.fromkeys([*(r.method for r in ctx.evidence.results), *WITHOUT_RESULT])
     return tuple(_method(ctx, key) for key in keys)
 
 
@@ -146,28 +125,26 @@ def trace_rows(ctx: Context) -> tuple[TraceRow, ...]:
     return tuple(_trace(ctx, cell, tuple(files)) for cell in ctx.plan.cells)
 
 
+def _ngrams(ctx: Context) -> str:
+    shortest, longest = ctx.plan.ngram_sizes
+    return ctx.words.facts["ngrams_value"].format(
+        shortest=shortest, longest=longest, buckets=f"{ctx.plan.ngram_buckets:,}"
+    )
+
+
+def _robustness(ctx: Context) -> dict[str, int]:
+    planned = ctx.plan.robustness
+    return {
+        "groups": planned.shifted_groups,
+        "repeated": planned.repeated_items,
+        "losses": planned.loss_items,
+    }
+
+
 def _fact(ctx: Context, key: str, value: str | None, *, code: bool = False) -> Fact:
     missing = value is None or not value.strip()
     shown = ctx.words.facts["missing"] if missing else value
     return Fact(label=ctx.words.facts[key], value=shown, code=code and not missing, missing=missing)
-
-
-def _probe(ctx: Context, probe: PlannedProbe) -> ProbeRow:
-    locked = locked_probe(ctx, probe.concept)
-    words = ctx.words.features
-    origin = words["discovered" if probe.features == "discover" else "given"]
-    facts: tuple[Fact, ...] = ()
-    if locked is not None and locked.selection is not None:
-        selection = locked.selection
-        facts = tuple(
-            Fact(label=ctx.words.selection[key], value=f"{getattr(selection, key):,}")
-            for key in ("searched", "active", "positives", "hard_negatives", "ties")
-        )
-        auroc = Fact(label=ctx.words.selection["auroc"], value=write(selection.auroc, "auroc"))
-        facts = (*facts, auroc)
-    return ProbeRow(
-        title=probe.title, probe=describe_features(ctx, locked), origin=origin, facts=facts
-    )
 
 
 def _suite(ctx: Context, suite: SuiteFacts) -> SuiteView:
@@ -193,18 +170,16 @@ def _suite(ctx: Context, suite: SuiteFacts) -> SuiteView:
 
 def _method(ctx: Context, key: str) -> MethodView:
     words = ctx.words.methods.get(key)
+    where = anchor("method", key)
     if words is None:
-        plain = ctx.words.unknown["method"]
         return MethodView(
-            key=key, anchor=anchor("method", key), title=key, plain=plain, source=None
-        )
+            key=key, anchor=where, title=key, plain=ctx.words.unknown["method"],
+            why=None, misses=None, source=None,
+        )  # fmt: skip
     return MethodView(
-        key=key,
-        anchor=anchor("method", key),
-        title=words.title,
-        plain=words.plain,
-        source=words.source,
-    )
+        key=key, anchor=where, title=words.title, plain=words.plain,
+        why=words.why, misses=words.misses, source=words.source,
+    )  # fmt: skip
 
 
 def _trace(ctx: Context, cell: Cell, files: tuple[str, ...]) -> TraceRow:

@@ -18,8 +18,9 @@ from compliance.records.report import (
     ResultRow,
     ResultTable,
 )
-from compliance.reports.cells import cell_anchor, why
-from compliance.reports.context import Context, anchor
+from compliance.reports.cells import why
+from compliance.reports.context import Context, anchor, cell_anchor
+from compliance.reports.fidelity import GATE
 
 
 def provision_sections(
@@ -154,10 +155,15 @@ def _tables(ctx: Context, pattern: str) -> tuple[ResultTable, ...]:
     if pattern.startswith("fidelity/"):
         return _fidelity_tables(ctx, name)
     wanted = [c for c in ctx.plan.cells if fnmatch.fnmatchcase(f"{c.key}/{name}", pattern)]
-    return ctx.cell_tables(name) if wanted else ()
+    if not wanted:
+        return ()
+    found = (n for cell in wanted for n in ctx.names(cell) if fnmatch.fnmatchcase(n, name))
+    names = dict.fromkeys(found) if "*" in name else [name]
+    return tuple(table for name in names for table in ctx.cell_tables(name))
 
 
 def _fidelity_tables(ctx: Context, name: str) -> tuple[ResultTable, ...]:
+    """On the text that the gate looks at; other strata stand in the chapter on the instrument."""
     _, label = ctx.numbers.describe(name)
     return tuple(
         ResultTable(
@@ -167,11 +173,12 @@ def _fidelity_tables(ctx: Context, name: str) -> tuple[ResultTable, ...]:
                 ResultRow(
                     title=sae.name,
                     numbers=tuple(
-                        ctx.numbers.of(f"fidelity/{tag}/text/sae{index}/{name}")
+                        ctx.numbers.of(f"fidelity/{tag}/{modality}/sae{index}/{GATE}/{name}")
                         for tag in languages
                     ),
                 )
                 for index, sae in enumerate(ctx.plan.saes)
+                for modality in ctx.modalities
             ),
         )
         for languages in ctx.language_columns

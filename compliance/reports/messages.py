@@ -49,11 +49,24 @@ class ResultWords(Record):
 
 
 class MethodWords(Record):
-    """A method in plain words."""
+    """A method in plain words, with what it is good for and what it misses."""
 
     title: str
     plain: str
+    why: str
+    """Why this method, for this question."""
+
+    misses: str
+    """What it does not see."""
+
     source: str
+
+
+class Term(Record):
+    """A word of a table and what it means."""
+
+    label: str
+    meaning: str
 
 
 class LanguageWords(Record):
@@ -81,6 +94,9 @@ class Messages(Record):
     measured: dict[str, str]
     qualifiers: dict[str, str]
     statuses: dict[Status, StatusWords]
+    gates: dict[Status, StatusWords]
+    """The same for gates, which are open or shut."""
+
     kinds: dict[str, str]
     provision_statuses: dict[str, str]
     conditions: dict[str, ConditionWords]
@@ -88,8 +104,22 @@ class Messages(Record):
     columns: dict[str, str]
     suffixes: dict[str, str]
     scorers: dict[str, str]
+    control_kinds: dict[str, str]
+    comparison: dict[str, str]
+    """What a table of controls comes to."""
+
     controls: dict[str, str]
     expected_controls: tuple[str, ...]
+    classes: dict[str, Term]
+    """Where misses come from."""
+
+    shifts: dict[str, Term]
+    clusters: dict[str, str]
+    settings: dict[str, str]
+    sections: dict[str, dict[str, str]]
+    """Title, introduction, captions and notes of each part of a chapter."""
+
+    answer_kinds: dict[str, Term]
     methods: dict[str, MethodWords]
     languages: dict[str, LanguageWords]
     modalities: dict[str, str]

@@ -15,6 +15,7 @@ from compliance.reports.messages import Messages
 
 SPACE = "\N{NO-BREAK SPACE}"
 MINUS = "\N{MINUS SIGN}"
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def write(value: float, kind: str) -> str:
@@ -81,7 +82,9 @@ def _decimal(value: float, digits: int, *, signed: bool = False) -> str:
 def _significant(value: float) -> str:
     if value == 0 or not math.isfinite(value):
         return "0" if value == 0 else str(value)
-    return f"{value:.4g}".replace("-", MINUS)
+    mantissa, _, exponent = f"{value:.4g}".partition("e")
+    power = f"{SPACE}×{SPACE}10{str(int(exponent)).translate(RAISED)}" if exponent else ""
+    return mantissa.replace("-", MINUS) + power
 
 
 class Numbers:
@@ -111,7 +114,7 @@ class Numbers:
             absent: What to say where there is no such result; by default, that it is missing.
             short: The same in a word or two.
         """
-        name = result_id.rsplit("/", 1)[-1]
+        name = name_of(result_id)
         kind, label = self.describe(name)
         result = self._results.get(result_id)
         if result is None:
@@ -133,16 +136,41 @@ class Numbers:
 
     def describe(self, name: str) -> tuple[str, str]:
         """Kind and label of a result's name; an unknown name is its own label."""
-        base, _, suffix = name.partition(".")
-        base, at, parameter = (base, "", "") if "@" not in name else name.partition("@")
+        base, parameter = self._parsed(name)
         words = self._words.results.get(base)
         if words is None:
             return "plain", name
-        if at:
-            return words.kind, words.label.format(parameter=_prevalence(parameter))
-        if suffix:
-            return words.kind, f"{words.label}: {self._words.suffixes.get(suffix, suffix)}"
-        return words.kind, words.label
+        if "{parameter}" in words.label:
+            return words.kind, words.label.format(parameter=parameter)
+        return words.kind, f"{words.label}: {parameter}" if parameter else words.label
+
+    def _parsed(self, name: str) -> tuple[str, str]:
+        """The catalog's key of a name, and in words what stands beside it in the name."""
+        words = self._words
+        if name in words.results:
+            return name, ""
+        if name.startswith("minus-"):
+            control = name.removeprefix("minus-")
+            return "minus", in_sentence(words.scorers.get(control, control))
+        head, _, rest = name.partition(".")
+        match head:
+            case "shift":
+                shift, _, measure = rest.rpartition(".")
+                return f"shift.{measure}", self._shift(shift)
+            case "left-out":
+                kind, _, value = rest.partition(".")
+                return head, f"{words.clusters.get(kind, kind)} “{value}”"
+            case "misses" | "hits" if rest in words.classes:
+                return head, in_sentence(words.classes[rest].label)
+        if "@" in name:
+            head, _, parameter = name.partition("@")
+            return head, _prevalence(parameter)
+        plain = words.suffixes.get(rest) or words.scorers.get(rest, rest)
+        return head, in_sentence(plain) if plain else ""
+
+    def _shift(self, shift: str) -> str:
+        known = self._words.shifts.get(shift)
+        return in_sentence(known.label) if known else shift
 
     def _interval(self, result: Result, kind: str) -> str | None:
         if result.value is None or result.low is None or result.high is None:
@@ -157,6 +185,17 @@ class Numbers:
             return None
         known = self._words.reasons.get(result.reason or "")
         return known or result.reason or self._words.unknown["no_reason"]
+
+
+def name_of(result_id: str) -> str:
+    """What a result is called within its cell, or within its place of the instrument."""
+    parts = result_id.split("/")
+    return "/".join(parts[4:]) if len(parts) > 4 and parts[0] != "fidelity" else parts[-1]
+
+
+def in_sentence(title: str) -> str:
+    """A title inside a sentence: "Code backdoors" begins small, "AI use" does not."""
+    return title[0].lower() + title[1:] if title[1:2].islower() else title
 
 
 def _prevalence(parameter: str) -> str:

@@ -1,13 +1,17 @@
-"""Sensitivity by language as a plot whose coordinates are ready, so that a template only draws."""
+"""Shares with intervals as plots whose coordinates are ready, so that a template only draws."""
+
+from collections.abc import Sequence
 
 from compliance.records.plan import Cell, PlannedProbe
 from compliance.records.report import ForestPlot, Number, PlotRow, PlotTick
+from compliance.records.validation import KnownAnswer
 from compliance.reports.context import Context, anchor
-from compliance.reports.numbers import write_percent
+from compliance.reports.numbers import write, write_interval, write_percent
 
 WIDTH, LEFT, RIGHT = 640.0, 150.0, 470.0
 TOP, ROW = 24.0, 24.0
 TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
+NULL_TICKS = (0.0, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 
 def sensitivity_plot(ctx: Context, probe: PlannedProbe, cells: list[Cell]) -> ForestPlot | None:
@@ -35,6 +39,47 @@ def sensitivity_plot(ctx: Context, probe: PlannedProbe, cells: list[Cell]) -> Fo
         ticks=tuple(PlotTick(x=_x(tick), label=write_percent(tick)) for tick in TICKS),
         rows=tuple(rows),
     )
+
+
+def null_plot(ctx: Context, answers: Sequence[KnownAnswer]) -> ForestPlot:
+    """False claims of each kind of null, with the family's error as the limit."""
+    words, limit = ctx.words.plot, ctx.plan.family_error
+    widest = max(max(answer.high for answer in answers), 2 * limit)
+    steps = [step for step in NULL_TICKS if step <= widest] + [
+        step for step in NULL_TICKS if step > widest
+    ][:1]
+    top, bottom = steps[-1], TOP + ROW * len(answers)
+    rows = [_null_row(answer, TOP + ROW * (i + 0.5), top) for i, answer in enumerate(answers)]
+    spoken = "; ".join(f"{row.label} {row.text}" for row in rows)
+    return ForestPlot(
+        anchor=anchor("plot", "known-answers"),
+        title=words["null_title"],
+        description=words["null_description"].format(limit=write_percent(limit), rows=spoken),
+        width=WIDTH,
+        height=bottom + 26,
+        left=LEFT,
+        right=RIGHT,
+        top=TOP,
+        bottom=bottom,
+        limit_x=_x(limit, top),
+        limit_label=words["null_limit"].format(limit=write_percent(limit)),
+        ticks=tuple(PlotTick(x=_x(s, top), label=write_percent(s)) for s in _spaced(steps)),
+        rows=tuple(rows),
+    )
+
+
+def _spaced(steps: list[float]) -> list[float]:
+    """Ticks far enough apart for their labels."""
+    return [step for step in steps if step == 0 or step >= steps[-1] / 4]
+
+
+def _null_row(answer: KnownAnswer, y: float, top: float) -> PlotRow:
+    share = answer.found / answer.audits
+    text = f"{write(share, 'share')} ({write_interval(answer.low, answer.high, 'share')})"
+    return PlotRow(
+        label=answer.name, glyph="", text=text, y=y, text_y=y + 4,
+        x=_x(share, top), low=_x(answer.low, top), high=_x(answer.high, top),
+    )  # fmt: skip
 
 
 def _row(ctx: Context, cell: Cell, y: float) -> PlotRow:
@@ -68,5 +113,5 @@ def _spoken(ctx: Context, cell: Cell) -> str:
     return template.format(language=ctx.place(cell), value=value, interval=number.interval)
 
 
-def _x(share: float) -> float:
-    return round(LEFT + (RIGHT - LEFT) * min(max(share, 0.0), 1.0), 1)
+def _x(share: float, top: float = 1.0) -> float:
+    return round(LEFT + (RIGHT - LEFT) * min(max(share / top, 0.0), 1.0), 1)

@@ -6,6 +6,12 @@ reaches machine precision in a few steps without a random start or a tolerance t
 
     linear = fit_logistic(x, y, l2=1.0)
     linear.scores(new_x)
+
+Both are weighted sums of the items they were fitted on. With fewer items than dimensions those
+weights on items, the coefficients, are the shorter way to write a fit down::
+
+    coefficients = logistic_coefficients(linear, x, y, l2=1.0)
+    coefficients @ x                                     # linear.weights
 """
 
 from __future__ import annotations
@@ -104,6 +110,51 @@ def fit_difference_of_means(x: ArrayLike, y: ArrayLike) -> Linear:
     above, below = matrix[labels].mean(axis=0), matrix[~labels].mean(axis=0)
     weights = above - below
     return Linear(weights, float(-weights @ (above + below) / 2.0))
+
+
+def logistic_coefficients(
+    fit: Linear, x: ArrayLike, y: ArrayLike, l2: float
+) -> NDArray[np.float64]:
+    """Write a fitted logistic regression as weights on the items it was fitted on.
+
+    At the optimum the gradient is zero, so the weights are sum_i c_i x_i with
+    c_i = s_i / (1 + exp(s_i m_i)) / l2, m_i the score of item i; and, the bias being free, the
+    coefficients sum to 0.
+
+    Args:
+        fit: What `fit_logistic` returned for the other arguments.
+        x: Shape [n, d].
+        y: True for the positive items, shape [n].
+        l2: Greater than 0.
+
+    Returns:
+        The coefficients c, shape [n].
+
+    Raises:
+        StatisticsError: If shapes differ, a class is missing or a number is not finite.
+
+    Source:
+        Schölkopf, B., Herbrich, R. and Smola, A. (2001), COLT, 416-426 (representer theorem).
+    """
+    matrix = finite_matrix("x", x)
+    sign = np.where(two_classes("y", y, matrix.shape[0]), 1.0, -1.0)
+    return sign * expit(-sign * fit.scores(matrix)) / l2
+
+
+def difference_coefficients(y: ArrayLike) -> NDArray[np.float64]:
+    """Write a difference of means as weights on the items: 1/n_pos and -1/n_neg.
+
+    Args:
+        y: True for the positive items, shape [n].
+
+    Returns:
+        The coefficients, shape [n].
+
+    Raises:
+        StatisticsError: If a class is missing.
+    """
+    labels = two_classes("y", y, np.size(y))
+    return np.where(labels, 1.0 / labels.sum(), -1.0 / (~labels).sum())
 
 
 def _span(

@@ -11,6 +11,7 @@ same draws in any year, on any machine, and for any order of the items.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,6 +46,21 @@ class GroupDraws:
     def smaller_side(self) -> int:
         """Groups with positives or groups with negatives, whichever are fewer."""
         return min(self.positive_counts.shape[1], self.negative_counts.shape[1])
+
+
+def seed_of(seed: int, name: str) -> int:
+    """Derive the seed of one stream from the seed of all and the stream's name.
+
+    Streams of different names share nothing, so a result added or left out moves no other.
+
+    Args:
+        seed: The one that was declared.
+        name: Such as ``search/deception``, or a result's id.
+
+    Returns:
+        From 0 to 2**32 - 1: the first four bytes of the sha256 of ``seed/name``.
+    """
+    return int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:4], "big")
 
 
 def draw_counts(groups: int, *, random: np.random.RandomState, draws: int) -> NDArray[np.int64]:
@@ -93,9 +109,9 @@ def group_draws(
         Efron, B. and Tibshirani, R. (1993), An Introduction to the Bootstrap, chapters 8 and 13.
     """
     draws = count("draws", draws, least=1)
-    random = np.random.RandomState(_seed(seed))
-    positives, positive = _labels("pos_groups", pos_groups)
-    negatives, negative = _labels("neg_groups", neg_groups)
+    random = random_stream(seed)
+    positives, positive = label_places("pos_groups", pos_groups)
+    negatives, negative = label_places("neg_groups", neg_groups)
     if positives.dtype.kind != negatives.dtype.kind:
         raise StatisticsError("pos_groups and neg_groups: one has text labels, the other numbers")
     pos_shared = np.isin(positives, negatives)
@@ -111,15 +127,37 @@ def group_draws(
     return GroupDraws(positive, negative, pos_counts, neg_counts)
 
 
-def _seed(seed: int) -> int:
+def random_stream(seed: int) -> np.random.RandomState:
+    """Open the stream that numpy has frozen.
+
+    Args:
+        seed: From 0 to 2**32 - 1.
+
+    Returns:
+        The stream at its beginning.
+
+    Raises:
+        StatisticsError: If the seed is not such a number.
+    """
     number = count("seed", seed)
     if number > LARGEST_SEED:
         raise StatisticsError(f"seed: found {number}, expected at most {LARGEST_SEED}")
-    return number
+    return np.random.RandomState(number)
 
 
-def _labels(name: str, groups: ArrayLike) -> tuple[np.ndarray, NDArray[np.intp]]:
-    """The distinct labels in sorted order, and for each item the place of its own."""
+def label_places(name: str, groups: ArrayLike) -> tuple[np.ndarray, NDArray[np.intp]]:
+    """Find the distinct groups in sorted order, and for each item the place of its own.
+
+    Args:
+        name: What the message calls the argument.
+        groups: The group of each item, text or whole numbers, shape [n].
+
+    Returns:
+        Distinct labels, shape [groups], and places among them, shape [n].
+
+    Raises:
+        StatisticsError: If there are no labels, or they are of another kind.
+    """
     labels = np.asarray(groups)
     if labels.ndim != 1 or labels.size == 0:
         raise StatisticsError(f"{name}: shape is {labels.shape}, expected one label per item")

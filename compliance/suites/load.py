@@ -76,7 +76,8 @@ def check_items(items: tuple[Item, ...], datasheet: Datasheet) -> None:
 
     Raises:
         SuiteError: No items, an id twice, a group of two concepts, a language or concept the
-            datasheet does not name, a concept with one label only, or one input in two groups.
+            datasheet does not name, a concept with one label only, one input in two groups, a
+            group of one label in a paired suite, or of two in an unpaired one.
     """
     if not items:
         raise SuiteError(
@@ -87,6 +88,7 @@ def check_items(items: tuple[Item, ...], datasheet: Datasheet) -> None:
     _refuse_mixed_groups(items, datasheet)
     _refuse_one_sided(items, datasheet)
     _refuse_repeated_inputs(items, datasheet)
+    _refuse_other_pairing(items, datasheet)
 
 
 def _folder(name: str, base: Path) -> Path:
@@ -178,6 +180,30 @@ def _refuse_repeated_inputs(items: tuple[Item, ...], datasheet: Datasheet) -> No
                 f"suite {datasheet.name}: items {first.id} and {item.id} are the same input in "
                 f"{item.language}, in groups {first.group} and {item.group}",
                 hint="drop one, or put both into one group; case and spaces make no difference",
+            )
+
+
+def _refuse_other_pairing(items: tuple[Item, ...], datasheet: Datasheet) -> None:
+    """Each group is a pair, or none is: statistics of pairs must not meet half of one."""
+    groups: dict[str, dict[Label, str]] = defaultdict(dict)
+    for item in items:
+        if item.concept is not None:
+            groups[item.group].setdefault(item.label, item.id)
+    for group, found in groups.items():
+        where = f"suite {datasheet.name}, group {group}"
+        if datasheet.paired and len(found) == 1:
+            missing = min({Label.POSITIVE, Label.HARD_NEGATIVE} - found.keys())
+            raise SuiteError(
+                f"{where}: no {missing} item, and the suite is paired",
+                hint="add it; or, where the suite has no pairs at all, put 'paired: false' into "
+                "suite.yaml",
+            )
+        if not datasheet.paired and len(found) == 2:
+            raise SuiteError(
+                f"{where}: items {found[Label.POSITIVE]} (positive) and "
+                f"{found[Label.HARD_NEGATIVE]} (hard-negative), and the suite is unpaired",
+                hint="give each a group of its own; or, where every group is a pair, leave "
+                "'paired: false' out of suite.yaml",
             )
 
 

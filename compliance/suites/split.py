@@ -1,8 +1,9 @@
 """Puts groups into splits (PROTOCOL section 2).
 
 Groups are ranked by a hash of their id and their suite's digest and cut at exact quotas, stratified
-by concept. A benign group has the same place in all languages. Nobody can choose a split without
-changing the suite, and nobody needs to store one: it follows from the items.
+by concept, and by label where a suite has no pairs: each label has its share of all splits.
+A benign group has the same place in all languages. Nobody can choose a split without changing the
+suite, and nobody needs to store one: it follows from the items.
 """
 
 import hashlib
@@ -12,6 +13,7 @@ from fractions import Fraction
 
 from compliance.records.audit import Subset
 from compliance.records.plan import Splits
+from compliance.records.suite import Label
 from compliance.suites.load import Suite
 
 DISCOVER, CALIBRATE, CONFIRM = "discover", "calibrate", "confirm"
@@ -23,34 +25,34 @@ def split_groups(suites: Sequence[Suite], splits: Splits, subset: Subset | None)
     Args:
         suites: Their group ids must not overlap.
         splits: Quotas in percent.
-        subset: Take only the first groups by rank; the others have no split.
+        subset: Take only the first groups by rank; the others have no split. Without pairs, half
+            of ``groups_per_concept`` (rounded down) are taken of each label.
 
     Returns:
         ``discover``, ``calibrate`` or ``confirm`` by group id.
     """
+    benign = {CALIBRATE: splits.benign_calibrate, CONFIRM: splits.benign_confirm}
+    quotas = {DISCOVER: splits.discover, CALIBRATE: splits.calibrate, CONFIRM: splits.confirm}
     found: dict[str, str] = {}
     for suite in suites:
-        for concept, groups in sorted(groups_by_concept(suite).items(), key=lambda g: g[0] or ""):
+        for (concept, label), groups in groups_ranked_together(suite).items():
             ranked = rank(groups, suite.digest)
-            if concept is None:
-                ranked = ranked[: subset.benign_groups] if subset else ranked
-                quotas = {CALIBRATE: splits.benign_calibrate, CONFIRM: splits.benign_confirm}
-            else:
-                ranked = ranked[: subset.groups_per_concept] if subset else ranked
-                quotas = {
-                    DISCOVER: splits.discover,
-                    CALIBRATE: splits.calibrate,
-                    CONFIRM: splits.confirm,
-                }
-            found.update(cut(ranked, quotas))
+            if subset:
+                per_concept = subset.groups_per_concept // (1 if label is None else 2)
+                ranked = ranked[: subset.benign_groups if concept is None else per_concept]
+            found.update(cut(ranked, benign if concept is None else quotas))
     return found
 
 
-def groups_by_concept(suite: Suite) -> dict[str | None, set[str]]:
-    """Group ids of each concept; benign groups under ``None``."""
-    groups: dict[str | None, set[str]] = defaultdict(set)
+def groups_ranked_together(suite: Suite) -> dict[tuple[str | None, Label | None], set[str]]:
+    """Group ids that share a ranking, by concept and label.
+
+    Benign groups have no concept, and groups of a paired suite no label.
+    """
+    groups: dict[tuple[str | None, Label | None], set[str]] = defaultdict(set)
     for item in suite.items:
-        groups[item.concept].add(item.group)
+        label = None if suite.datasheet.paired else item.label
+        groups[item.concept, label].add(item.group)
     return dict(groups)
 
 

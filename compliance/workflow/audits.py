@@ -56,10 +56,10 @@ def plan(audit_file: Path, progress: Progress = SILENT) -> Plan:
 
 
 def observe(audit_file: Path, progress: Progress = SILENT) -> str:
-    """Run the next pass: ``fit`` before the lock, ``confirm`` after it. Resumes where it stopped.
+    """Run everything up to the lock (``fit``), or after it (``confirm``). Resumes where it stopped.
 
     Returns:
-        The pass that is now complete.
+        Which of the two is now complete.
 
     Raises:
         PlanError: Nothing is planned, or subject or suites are not those of the plan.
@@ -78,7 +78,7 @@ def observe(audit_file: Path, progress: Progress = SILENT) -> str:
             hint="put the planned model, SAE and suites back, or run 'compliance plan' again",
         )
     stage = "confirm" if run.has("lock.json") else "fit"
-    run_pass(run, stage, suites, reader, folder, progress)
+    run_pass(run, stage, suites, reader, progress)
     return stage
 
 
@@ -151,8 +151,8 @@ def audit(audit_file: Path, *, key: Path | None = None, progress: Progress = SIL
     reader = load_reader(config, folder)
     frozen = freeze_plan(config, folder, suites, reader)
     run = make_run(folder, config, frozen)
-    run_pass(run, "fit", suites, reader, folder, progress)
+    run_pass(run, "fit", suites, reader, progress)
     lock_run(run, progress)
-    run_pass(run, "confirm", suites, reader, folder, progress)
+    run_pass(run, "confirm", suites, reader, progress)
     assess_run(run, system, load_catalog(), progress)
     return pack_run(run, folder, suites, key, progress)

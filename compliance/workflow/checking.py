@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from compliance.assessment.assess import (
     differences,
@@ -28,14 +28,12 @@ from compliance.records.pack import PackedItem
 from compliance.records.trail import Entry
 from compliance.records.verification import Check, Outcome, Verification
 
-if TYPE_CHECKING:
-    pass
-
 
 def verify(
     path: Path,
     *,
     level: Literal["integrity", "recompute"] = "recompute",
+    deep: bool = False,
     key: Path | None = None,
     progress: Progress = SILENT,
 ) -> Verification:
@@ -43,7 +41,9 @@ def verify(
 
     Args:
         path: The pack, a folder or a ZIP of it.
-        level: How deep.
+        level: How far to go.
+        deep: Also repeat the search for features, its null, and every draw of latents. Without it
+            that is listed as not checked. Only with ``recompute``.
         key: The issuer's public key, from outside the pack.
         progress: Told what is being done.
 
@@ -55,11 +55,11 @@ def verify(
     if level == "integrity":
         return found
     progress.stage("recomputing every number from the observations")
-    checks = (*found.checks, *_check_numbers(path))
+    checks = (*found.checks, *_check_numbers(path, deep=deep))
     return found.model_copy(update={"level": level, "checks": checks})
 
 
-def _check_numbers(path: Path) -> list[Check]:
+def _check_numbers(path: Path, *, deep: bool) -> list[Check]:
     """Every number of ``evidence.json`` against the observations, the trail and the items."""
     problems: list[ComplianceError] = []
     try:
@@ -71,7 +71,7 @@ def _check_numbers(path: Path) -> list[Check]:
             problems += frozen_differences(evidence, frozen_facts(opened.trail))
             problems += _law_differences(opened)
             problems += item_differences(evidence.plan, files, items)
-            problems += recompute(evidence, files)
+            problems += recompute(evidence, files, deep=deep)
     except (PlanError, StatisticsError, VerificationError) as error:
         problems.append(error)
     except (KeyError, IndexError, ValueError) as error:  # tables that name what others lack
@@ -89,12 +89,28 @@ def _check_numbers(path: Path) -> list[Check]:
             path=layout.EVIDENCE,
             message=f"lock, {counted} follow from the observations",
         ),
+        _search_check(deep=deep),
         Check(
             name="reproduction",
             status=Outcome.NOT_CHECKED,
             message="the model was not run again: observations are taken as they are",
         ),
     ]
+
+
+def _search_check(*, deep: bool) -> Check:
+    if deep:
+        return Check(
+            name="search",
+            status=Outcome.PASSED,
+            path=layout.EVIDENCE,
+            message="the search found the same features, and its null and draws are the same",
+        )
+    return Check(
+        name="search",
+        status=Outcome.NOT_CHECKED,
+        message="the search for features and its null were not repeated; --deep repeats them",
+    )
 
 
 def _law_differences(opened: OpenPack) -> Iterable[ComplianceError]:

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from compliance import __version__, trail
 from compliance.assessment.assess import assess as assess_observations
-from compliance.assessment.locking import make_lock, select_features
+from compliance.assessment.choosing import choose
+from compliance.assessment.locking import make_lock
 from compliance.assessment.planning import make_plan, planned_items
-from compliance.assessment.tables import ConfirmObservations, FitObservations, file_digests
+from compliance.assessment.tables import FitObservations, file_digests
 from compliance.catalog.load import Catalog, load_catalog
 from compliance.documents import read_yaml
 from compliance.errors import (
@@ -45,12 +46,14 @@ from compliance.runs import RunFolder, all_trails, make_run, point_at
 from compliance.suites.load import Suite, load_suite
 
 if TYPE_CHECKING:
-    from compliance.probes.collect import Placed
-    from compliance.probes.engine import Reader, Shard
+    from compliance.probes.task import Reader
 
 
 SOFTWARE = f"sae-compliance {__version__}"
-PACKAGES = ("torch", "transformers", "sae-lens", "safetensors", "numpy", "scipy", "pandas")
+PACKAGES = (
+    "torch", "transformers", "sae-lens", "safetensors", "numpy", "scipy", "pandas",
+    "scikit-learn", "anyascii",
+)  # fmt: skip
 """Packages whose versions can move the last digits of a run."""
 
 
@@ -78,17 +81,16 @@ def plan_for(config: AuditConfig, suites: Sequence[Suite], reader: Reader) -> Pl
 
 
 def run_pass(
-    run: RunFolder, stage: str, suites: Sequence[Suite], reader: Reader, folder: Path,
-    progress: Progress,
-) -> None:  # fmt: skip
-    """Run one pass to its end and write its observation tables."""
+    run: RunFolder, stage: str, suites: Sequence[Suite], reader: Reader, progress: Progress
+) -> None:
+    """Run everything before the lock (``fit``) or after it (``confirm``) and write its tables."""
     from compliance.probes.collect import Placed
     from compliance.probes.engine import prepare_items
+    from compliance.workflow.passes import Passes
 
     if is_finished(run, stage):
         return
-    frozen = run.plan()
-    by_split = planned_items(frozen, suites)
+    by_split = planned_items(run.plan(), suites)
     if stage == "fit":  # an item that cannot be read is found before the confirm split is opened
         prepare_items(by_split["confirm"], reader.subject)
     splits = ("discover", "calibrate") if stage == "fit" else ("confirm",)
@@ -97,14 +99,10 @@ def run_pass(
     if stage == "confirm":
         _open_confirm(run, by_split["confirm"])
     _once(run, "run-started", {"pass": stage, "items": len(items)})
-    shards = _run_shards(run, stage, [p.item for p in items.values()], reader, progress)
-    files = (
-        _fit_files(frozen, shards, items, reader)
-        if stage == "fit"
-        else _confirm_files(frozen, shards, items)
-    )
-    run.write_observations(files)
     environment = _environment(reader)
+    passes = Passes(run, reader, environment, progress)
+    files = passes.fit(items) if stage == "fit" else passes.confirm(items)
+    run.write_observations(files)
     run.write("environment.json", environment)
     _once(
         run,
@@ -118,56 +116,6 @@ def is_finished(run: RunFolder, stage: str) -> bool:
     digests = file_digests(run.observations(stage))
     recorded = [e.facts for e in trail.read(run.trail) if e.kind == "run-finished"]
     return any((f["pass"], f["observations"]) == (stage, digests) for f in recorded)
-
-
-def _run_shards(
-    run: RunFolder, stage: str, items: Sequence[Item], reader: Reader, progress: Progress
-) -> list[Shard]:
-    from compliance.probes.engine import Task, prepare_items
-    from compliance.probes.engine import observe as observe_items
-
-    frozen, here = run.plan(), digest_of(_environment(reader))
-    if stage == "fit":
-        task = Task(frozen, stage, environment=here)
-    else:
-        locked = run.lock()
-        task = Task(frozen, stage, locked.probes, locked.directions, environment=here)
-    progress.stage(f"running {len(items)} items ({stage})")
-    work = prepare_items(items, reader.subject)
-    return list(observe_items(work, task, reader, run.shards(stage), progress.advance))
-
-
-def _fit_files(
-    frozen: Plan, shards: Sequence[Shard], items: Mapping[str, Placed], reader: Reader
-) -> dict[str, bytes]:
-    """The fit tables. The search is read first: it says whose calibrate scores are to be kept."""
-    import pandas as pd
-
-    from compliance.probes import collect
-
-    table = collect.item_table(shards, items)
-    search = collect.search_table(shards, frozen, items)
-    counts = collect.score_table(shards, frozen)
-    probes = select_features(frozen, search, table, counts)
-    scores = [counts, collect.probe_scores(shards, frozen, probes, items)]
-    return FitObservations(
-        items=table,
-        scores=pd.concat(scores).sort_values(["item", "concept", "scorer"]),
-        search=search,
-        residuals=collect.residual_table(shards, frozen, reader.hook_names),
-    ).to_files()
-
-
-def _confirm_files(
-    frozen: Plan, shards: Sequence[Shard], items: Mapping[str, Placed]
-) -> dict[str, bytes]:
-    from compliance.probes import collect
-
-    return ConfirmObservations(
-        items=collect.item_table(shards, items),
-        scores=collect.score_table(shards, frozen),
-        fidelity=collect.fidelity_table(shards),
-    ).to_files()
 
 
 def _open_confirm(run: RunFolder, items: Iterable[Item]) -> None:
@@ -200,7 +148,14 @@ def lock_run(run: RunFolder, progress: Progress) -> Lock:
             hint="run 'compliance observe' first",
         )
     progress.stage("locking probe and cut-offs")
-    locked = make_lock(run.plan(), FitObservations.from_files(files), file_digests(files))
+    frozen, fit = run.plan(), FitObservations.from_files(files)
+    choices = choose(frozen, fit)
+    if choices != run.choices():  # benign items were read with those
+        raise PlanError(
+            "the fit tables give other choices than benign items were run with",
+            hint="run 'compliance plan' again; the run's files were changed",
+        )
+    locked = make_lock(frozen, choices, fit, file_digests(files))
     _once(run, "locked", {"digest": digest_of(locked), "record": to_json(locked)})
     run.write("lock.json", locked)
     return locked
@@ -376,10 +331,10 @@ def load_reader(config: AuditConfig, folder: Path) -> Reader:
     try:
         import torch
 
-        from compliance.probes.engine import Reader
         from compliance.probes.hooks import resolve
         from compliance.probes.sae import load_sae
         from compliance.probes.subject import load_subject
+        from compliance.probes.task import Reader
     except ModuleNotFoundError as error:
         raise ProbeError(
             f"running a model needs {error.name}, which is not installed",

@@ -1,42 +1,60 @@
-"""Numbers against references, verdicts by the first rule that matches, and their recomputation."""
+"""Evidence follows from observations: numbers against references, and their recomputation."""
 
+import copy
 import math
+from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 from statsmodels.stats.proportion import proportion_confint
 
+from benchmarks.worlds import World, make_files, make_plan
+from compliance.assessment import assess as module
 from compliance.assessment.assess import assess, item_differences, recompute
 from compliance.assessment.tables import ConfirmObservations, FitObservations, file_digests
 from compliance.errors import PlanError
-from compliance.records.audit import SystemFacts
-from compliance.records.base import to_json
+from compliance.records.audit import Subset, SystemFacts
+from compliance.records.base import digest_of, to_json
 from compliance.records.evidence import Evidence, LawFacts
 from compliance.records.finding import Status, Verdict
-from compliance.records.plan import Rule
+from compliance.records.observation import CONTROL_SCORERS
+from compliance.records.plan import Rule, Setting
 from compliance.records.subject import Environment
-from tests.assessment.synthetic import MEASURED_RULES, World, make_files, make_plan
+from compliance.suites.split import cut, rank
 
-GOOD = World(effect={"en": 5.0, "el": 5.0})
+GOOD = World(effect={"en": 5.0, "el": 5.0}, groups=120, benign=400)
 CONTEXT = {
     "system": SystemFacts(name="s", title="S", version="1"),
     "environment": Environment(python="3", packages={}, machine="m", device="cpu"),
     "law": LawFacts(provisions_digest="d", mapping_digest="d", instrument="i", compiled="c"),
     "confirm_openings": 1,
 }
+SETTINGS = (Setting(name="pooling-mean", pooling="mean"), Setting(name="alpha-0.02", alpha=0.02))
 
 
 def assessed(world: World, **plan: object) -> tuple[Evidence, dict[str, bytes]]:
-    frozen = make_plan(**plan)
+    frozen = make_plan(**{"bootstrap_draws": 200, **plan})
     lock, files = make_files(frozen, world)
     return assess(frozen, lock, files, **CONTEXT), files
 
 
+def again(
+    evidence: Evidence,
+    files: dict[str, bytes],
+    change: Callable[[ConfirmObservations], ConfirmObservations],
+) -> Evidence:
+    """The same audit with other tables of the confirm split."""
+    tables = change(ConfirmObservations.from_files(files))
+    return assess(evidence.plan, evidence.lock, files | tables.to_files(), **CONTEXT)
+
+
 @pytest.fixture(scope="module")
 def good() -> tuple[Evidence, dict[str, bytes]]:
-    return assessed(GOOD)
+    return assessed(GOOD, settings=SETTINGS)
 
 
 def verdicts(evidence: Evidence) -> dict[str, Verdict]:
@@ -60,6 +78,7 @@ def test_a_probe_that_works_everywhere_is_supported(good):
     evidence, _ = good
 
     assert verdicts(evidence) == {"en": Verdict.SUPPORTED, "el": Verdict.SUPPORTED}
+    assert [f.attainable for f in evidence.findings] == [True, True]
 
 
 def test_auroc_is_that_of_scikit_learn(good):
@@ -98,18 +117,18 @@ def test_rates_are_counted_strictly_above_the_cut_off_with_wilson_intervals(good
     assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
 
 
-def test_explained_variance_is_about_the_mean_and_not_about_zero(good):
+def test_a_score_that_equals_the_cut_off_is_no_alarm(good):
     evidence, files = good
-    confirm = ConfirmObservations.from_files(files)
-    languages = confirm.items.set_index("item")["language"]
-    rows = confirm.fidelity[(languages.loc[confirm.fidelity["item"]] == "en").to_numpy()]
-    mean = np.stack(list(rows["sums"])).sum(axis=0) / rows["tokens"].sum()
-    total = rows["squares"].sum() - rows["tokens"].sum() * (mean.astype(float) ** 2).sum()
+    limit = result(evidence, "danger/en/text/plain/cut-off").value
 
-    found = result(evidence, "fidelity/en/text/sae0/ev")
+    def at_the_limit(confirm: ConfirmObservations) -> ConfirmObservations:
+        mine = (confirm.scores["scorer"] == "probe") & confirm.scores["item"].str.endswith("-en")
+        return replace(confirm, scores=confirm.scores.assign(
+            score=confirm.scores["score"].where(~mine, limit)))  # fmt: skip
 
-    assert found.value == pytest.approx(1 - rows["error"].sum() / total)
-    assert found.low < found.value < found.high
+    found = again(evidence, files, at_the_limit)
+
+    assert result(found, "danger/en/text/plain/sensitivity").successes == 0
 
 
 def test_the_planted_latent_is_selected(good):
@@ -118,7 +137,7 @@ def test_the_planted_latent_is_selected(good):
     probe = evidence.lock.probes[0]
 
     assert [f.latent for f in probe.features] == [3]
-    assert probe.selection.searched == 20
+    assert probe.selection.searched == 128
 
 
 def test_an_english_only_probe_is_not_supported_elsewhere():
@@ -137,12 +156,6 @@ def test_a_probe_that_prefers_hard_negatives_is_contradicted():
     evidence, _ = assessed(World(effect={"en": 0.0, "el": 5.0}, hard_effect=5.0))
 
     assert verdicts(evidence)["en"] is Verdict.CONTRADICTED
-
-
-def test_swapping_labels_never_supports():
-    evidence, _ = assessed(World(effect={"en": 0.0, "el": 0.0}, hard_effect=5.0))
-
-    assert Verdict.SUPPORTED not in verdicts(evidence).values()
 
 
 def test_few_groups_are_inconclusive_and_say_that_they_could_not_be_more():
@@ -172,7 +185,7 @@ def test_a_loss_within_reach_of_the_margin_is_supported_with_limits():
 
 
 def test_a_rule_that_cannot_be_measured_keeps_every_cell_from_being_supported():
-    rules = (*MEASURED_RULES, Rule(condition="beats-ngrams", kind="primary", limit=0.0))
+    rules = (*make_plan().rules, Rule(condition="beats-the-moon", kind="primary", limit=0.0))
 
     evidence, _ = assessed(GOOD, rules=rules)
 
@@ -180,65 +193,261 @@ def test_a_rule_that_cannot_be_measured_keeps_every_cell_from_being_supported():
         (Verdict.INCONCLUSIVE, "not-measured")
     }
     last = evidence.findings[0].conditions[-1]
-    assert (last.condition, last.status, last.p) == ("beats-ngrams", Status.NOT_MEASURED, None)
+    assert (last.condition, last.status, last.p) == ("beats-the-moon", Status.NOT_MEASURED, None)
+    assert [f.attainable for f in evidence.findings] == [False, False]
 
 
-def test_a_cell_without_items_is_not_covered_and_keeps_p_1_in_its_family():
-    plan = make_plan(languages=("en", "el", "ja"))
-    lock, files = make_files(plan.model_copy(update={"languages": ("en", "el")}), GOOD)
-    lock = lock.model_copy(
-        update={
-            "cut_offs": (
-                *lock.cut_offs,
-                *(
-                    c.model_copy(update={"value": None, "n": 0, "reason": "no items"})
-                    for c in lock.cut_offs
-                    if c.cell.language == "ja"
-                ),
-            )
-        }
-    )
-    from compliance.records.base import digest_of
-
-    lock = lock.model_copy(update={"plan_digest": digest_of(plan)})
-
-    evidence = assess(plan, lock, files, **CONTEXT)
+def test_a_cell_without_items_is_not_covered_and_keeps_p_1_in_its_family(good):
+    evidence, _ = assessed(GOOD, languages=("en", "el", "ja"))
+    alone, _ = good
 
     assert verdicts(evidence)["ja"] is Verdict.NOT_COVERED
+    assert evidence.findings[2].reason == "no-items"
     assert len(evidence.findings) == 3
-
-
-def test_a_token_count_that_separates_the_other_way_is_not_beaten_by_its_sign(good):
-    """Positives shorter than every hard negative: length alone tells them apart."""
-    evidence, files = good
-    lines = files["confirm/scores.csv"].decode().splitlines()
-    short = [
-        line.rsplit(",", 1)[0] + (",1" if "-positive-" in line else ",90")
-        if ",tokens," in line
-        else line
-        for line in lines
+    assert [f.p_holm for f in evidence.findings[:2]] == [
+        pytest.approx(1.5 * f.p_holm) for f in alone.findings
     ]
-    other = files | {"confirm/scores.csv": ("\n".join(short) + "\n").encode()}
 
-    found = assess(evidence.plan, evidence.lock, other, **CONTEXT)
 
-    assert result(found, "danger/en/text/plain/auroc-hard.tokens").value == 0.0
-    difference = result(found, "danger/en/text/plain/minus-tokens")
-    assert difference.value <= 0.0
-    assert difference.p == 1.0
-    assert Verdict.SUPPORTED not in verdicts(found).values()
+# What is dropped is refused or printed
+
+
+@pytest.mark.parametrize("scorer", CONTROL_SCORERS)
+def test_a_dropped_control_is_printed_and_supports_nothing_that_needs_it(good, scorer):
+    evidence, files = good
+
+    found = again(
+        evidence, files, lambda c: replace(c, scores=c.scores[c.scores["scorer"] != scorer])
+    )
+
+    assert not any(r.id.endswith(f"/minus-{scorer}") for r in found.results)
+    condition = {"tokens": "beats-token-count", "ngrams": "beats-ngrams",
+                 "random-sae": "beats-random-sae"}.get(scorer)  # fmt: skip
+    for finding in found.findings:
+        missing = [c.condition for c in finding.conditions if c.status is Status.NOT_MEASURED]
+        assert missing == ([condition] if condition else [])
+        assert (finding.verdict is Verdict.SUPPORTED) == (condition is None)
+
+
+@pytest.mark.parametrize("scorer", ["ngrams", "random-sae"])
+def test_a_control_with_half_its_scores_is_not_compared_and_says_why(good, scorer):
+    evidence, files = good
+
+    found = again(evidence, files, lambda c: replace(
+        c, scores=c.scores[(c.scores["scorer"] != scorer)
+                           | (c.scores["item"] != "g0060-positive-en")]))  # fmt: skip
+
+    difference = result(found, f"danger/en/text/plain/minus-{scorer}")
+    assert (difference.value, difference.reason) == (None, "no score for 1 items")
+    assert verdicts(found)["en"] is Verdict.INCONCLUSIVE
+
+
+def test_random_latents_that_were_not_read_are_not_beaten(good):
+    evidence, files = good
+
+    found = again(evidence, files, lambda c: replace(c, latents=c.latents.iloc[:0]))
+
+    assert not any("random-latents" in r.id for r in found.results)
+    assert set(verdicts(found).values()) == {Verdict.INCONCLUSIVE}
+
+
+def test_a_random_latent_that_was_not_locked_is_refused(good):
+    evidence, files = good
+
+    with pytest.raises(PlanError, match="does not name"):
+        again(evidence, files, lambda c: replace(c, latents=c.latents.assign(latent=3).iloc[:1]))
+
+
+def test_a_cell_whose_items_are_gone_is_not_covered(good):
+    evidence, files = good
+
+    def without_greek(c: ConfirmObservations) -> ConfirmObservations:
+        return replace(c, **{
+            name: table[~table["item"].str.endswith("-el")]
+            for name, table in vars(c).items() if "item" in table
+        })  # fmt: skip
+
+    found = again(evidence, files, without_greek)
+
+    assert verdicts(found)["el"] is Verdict.NOT_COVERED
+    assert next(f for f in found.findings if f.cell.language == "el").p_holm is None
+    assert found.findings[0].p_holm == evidence.findings[0].p_holm
+
+
+def test_scores_of_items_that_are_not_listed_are_refused(good):
+    evidence, files = good
+
+    with pytest.raises(PlanError, match="not in confirm/items.csv"):
+        again(evidence, files, lambda c: replace(c, items=c.items.iloc[1:]))
+
+
+def test_an_item_with_the_region_and_without_a_probe_score_is_refused(good):
+    evidence, files = good
+
+    def without_one(c: ConfirmObservations) -> ConfirmObservations:
+        one = (c.scores["item"] == "g0061-positive-en") & (c.scores["scorer"] == "probe")
+        return replace(c, scores=c.scores[~one])
+
+    with pytest.raises(PlanError, match="g0061-positive-en has the region"):
+        again(evidence, files, without_one)
 
 
 def test_items_without_a_score_are_counted(good):
     evidence, files = good
-    lines = files["confirm/scores.csv"].decode().splitlines(keepends=True)
-    fewer = [line for line in lines if not line.startswith("g0061-positive-en,")]
-    other = files | {"confirm/scores.csv": "".join(fewer).encode()}
 
-    found = assess(evidence.plan, evidence.lock, other, **CONTEXT)
+    found = again(evidence, files, lambda c: replace(
+        c, scores=c.scores[c.scores["item"] != "g0061-positive-en"]))  # fmt: skip
 
     assert result(evidence, "danger/en/text/plain/n-unscored").value == 0
     assert result(found, "danger/en/text/plain/n-unscored").value == 1
+
+
+def test_a_token_count_that_separates_the_other_way_is_a_control_that_way(good):
+    """Positives shorter than every hard negative, as the fit items said they would be."""
+    evidence, files = good
+    lock = evidence.lock.model_copy(update={"orientations": tuple(
+        o.model_copy(update={"sign": -1}) for o in evidence.lock.orientations)})  # fmt: skip
+
+    def short(c: ConfirmObservations) -> ConfirmObservations:
+        length = np.where(c.scores["item"].str.contains("-positive-"), 1.0, 90.0)
+        counts = c.scores["scorer"] == "tokens"
+        return replace(c, scores=c.scores.assign(score=c.scores["score"].where(~counts, length)))
+
+    other = evidence.model_copy(update={"lock": lock})
+    found = again(other, files, short)
+
+    assert result(found, "danger/en/text/plain/auroc-hard.tokens").value == 1.0
+    difference = result(found, "danger/en/text/plain/minus-tokens")
+    assert difference.value <= 0.0
+    assert difference.p >= 0.5
+    assert Verdict.SUPPORTED not in verdicts(found).values()
+
+
+# What must hold whatever the numbers are
+
+
+def swapped(c: ConfirmObservations) -> ConfirmObservations:
+    """Positives called hard negatives and the reverse."""
+    other = {"positive": "hard-negative", "hard-negative": "positive", "negative": "negative"}
+    return replace(c, items=c.items.assign(label=c.items["label"].map(other)))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_swapping_the_labels_of_a_supported_probe_never_supports(seed):
+    world = World(effect={"en": 4.0 + seed, "el": 4.0 + seed}, hard_effect=seed / 4, seed=seed,
+                  groups=120)  # fmt: skip
+    evidence, files = assessed(world)
+
+    found = again(evidence, files, swapped)
+
+    assert Verdict.SUPPORTED in verdicts(evidence).values()
+    assert set(verdicts(found).values()) == {Verdict.CONTRADICTED}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_twice_the_same_groups_raise_no_p_value_of_a_condition_that_passes(seed):
+    world = World(effect={"en": 4.0, "el": 4.0}, hard_effect=0.5, groups=60, benign=400, seed=seed)
+    evidence, files = assessed(world)
+
+    def doubled(c: ConfirmObservations) -> ConfirmObservations:
+        def twice(table: pd.DataFrame) -> pd.DataFrame:
+            names = {n: "copy-" + table[n] for n in ("item", "group") if n in table}
+            return pd.concat([table, table.assign(**names)])
+
+        return replace(c, items=twice(c.items), scores=twice(c.scores), latents=twice(c.latents),
+                       fidelity=twice(c.fidelity))  # fmt: skip
+
+    found = again(evidence, files, doubled)
+
+    for before, after in zip(evidence.findings, found.findings, strict=True):
+        for one, other in zip(before.conditions, after.conditions, strict=True):
+            if one.status is Status.SHOWN and one.p is not None:
+                assert other.p <= one.p, one.condition
+
+
+def test_nothing_depends_on_the_order_of_rows(good):
+    from compliance.assessment.measures import Measures
+
+    evidence, files = good
+    confirm = ConfirmObservations.from_files(files)
+    means = FitObservations.from_files(files).means
+    mixed = replace(confirm, **{
+        name: table.sample(frac=1.0, random_state=1) for name, table in vars(confirm).items()
+    })  # fmt: skip
+
+    found = list(Measures(evidence.plan, evidence.lock, mixed, means).results())
+
+    assert found == list(evidence.results[: len(found)])
+
+
+@pytest.mark.parametrize("scorer", CONTROL_SCORERS)
+def test_a_control_that_is_replaced_moves_its_own_rows_and_no_others(good, scorer):
+    evidence, files = good
+
+    def replaced(c: ConfirmObservations) -> ConfirmObservations:
+        probe = c.scores[c.scores["scorer"] == "probe"].assign(scorer=scorer)
+        had = c.scores[c.scores["scorer"] == scorer]["item"]
+        others = c.scores[c.scores["scorer"] != scorer]
+        return replace(c, scores=pd.concat([others, probe[probe["item"].isin(had)]]))
+
+    found = {r.id: r for r in again(evidence, files, replaced).results}
+
+    moved = {r.id.split("/")[-1] for r in evidence.results if found[r.id] != r}
+    compared = {n for n in moved if n.startswith(("minus-", "auroc-"))}
+    assert compared == {n for r in found.values() if (n := r.id.split("/")[-1])
+                        in (f"minus-{scorer}", f"auroc-hard.{scorer}", f"auroc-benign.{scorer}")}
+    difference = found[f"danger/en/text/plain/minus-{scorer}"]
+    lower = scorer == "tokens" and evidence.lock.orientations[0].sign == -1
+    assert (difference.value > 0) == lower
+
+
+# Other settings
+
+
+def test_settings_are_judged_and_counted(good):
+    evidence, _ = good
+
+    kept = result(evidence, "danger/el/text/plain/settings-kept")
+
+    assert (kept.successes, kept.n) == (2, 2)
+    assert [s.setting for s in evidence.findings[1].settings] == ["pooling-mean", "alpha-0.02"]
+
+
+def test_a_setting_reads_its_own_scores_and_cut_off(good):
+    """Under mean pooling the probe sees nothing: only that setting turns."""
+    evidence, files = good
+
+    def blind(c: ConfirmObservations) -> ConfirmObservations:
+        mine = c.scores["scorer"] == "probe@pooling-mean"
+        return replace(c, scores=c.scores.assign(score=c.scores["score"].where(~mine, 0.0)))
+
+    found = again(evidence, files, blind)
+
+    assert verdicts(found) == verdicts(evidence)
+    for finding in found.findings:
+        assert {s.setting: s.verdict for s in finding.settings} == {
+            "pooling-mean": Verdict.NOT_SUPPORTED, "alpha-0.02": Verdict.SUPPORTED,
+        }  # fmt: skip
+    assert result(found, "danger/en/text/plain/settings-kept").value == 0.5
+
+
+def test_a_setting_without_scores_or_cut_off_counts_with_its_reason(good):
+    evidence, files = good
+    lock = evidence.lock.model_copy(update={"cut_offs": tuple(
+        c.model_copy(update={"value": None, "reason": "too few"})
+        if c.scorer == "probe@alpha-0.02" else c for c in evidence.lock.cut_offs)})  # fmt: skip
+
+    found = again(evidence.model_copy(update={"lock": lock}), files, lambda c: replace(
+        c, scores=c.scores[c.scores["scorer"] != "probe@pooling-mean"]))  # fmt: skip
+
+    assert [(s.verdict, s.reason) for s in found.findings[0].settings] == [
+        (Verdict.NOT_COVERED, "no-run"),
+        (Verdict.INCONCLUSIVE, "not-measured"),
+    ]
+    assert result(found, "danger/en/text/plain/settings-kept").successes == 0
+
+
+# Recomputation
 
 
 def test_a_lock_of_another_plan_is_refused(good):
@@ -249,10 +458,26 @@ def test_a_lock_of_another_plan_is_refused(good):
         assess(other, evidence.lock, files, **CONTEXT)
 
 
-def test_what_was_not_touched_recomputes(good):
+@pytest.mark.parametrize("deep", [False, True])
+def test_what_was_not_touched_recomputes(good, deep):
     evidence, files = good
 
-    assert not list(recompute(evidence, files))
+    assert not list(recompute(evidence, files, deep=deep))
+
+
+def test_only_a_deep_recomputation_repeats_the_search(good):
+    evidence, files = good
+    probe = evidence.lock.probes[0]
+    searched = probe.selection.model_copy(update={"null_p95": 0.99})
+    lock = evidence.lock.model_copy(
+        update={"probes": (probe.model_copy(update={"selection": searched}),)}
+    )
+    stored = evidence.model_copy(update={"lock": lock})
+
+    assert not list(recompute(stored, files))
+    assert [m.where for m in recompute(stored, files, deep=True)] == [
+        "lock.probes[0].selection.null_p95"
+    ]
 
 
 def numbers(value: object, path: tuple = ()) -> list[tuple]:
@@ -268,14 +493,13 @@ def numbers(value: object, path: tuple = ()) -> list[tuple]:
 
 def altered(value: dict, path: tuple) -> dict:
     """A deep copy with one number changed by a thousandth, or a whole number by one."""
-    import copy
-
-    found = copy.deepcopy(value)
+    found = copy.copy(value)
     place = found
     for key in path[:-1]:
+        place[key] = copy.copy(place[key])
         place = place[key]
     old = place[path[-1]]
-    place[path[-1]] = old + 1 if isinstance(old, int) else old * 1.001 + 1e-5
+    place[path[-1]] = old + 1 if isinstance(old, int) else old + abs(old) / 1000 + 1e-5
     return found
 
 
@@ -284,35 +508,38 @@ def test_every_altered_number_is_named(good, part):
     evidence, files = good
     plain = to_json(evidence)
     paths = numbers(plain[part], (part,))
-    fast = _recomputer(evidence, files)
+    computed = _recomputed(evidence, files)[part]
 
-    missed = [p for p in paths if not fast(altered(plain, p))]
+    missed = [p for p in paths if not list(module.differences(
+        part, _shape(part, altered({part: plain[part]}, p)[part]), computed))]  # fmt: skip
 
     assert len(paths) > 20
     assert not missed
 
 
-def _recomputer(evidence: Evidence, files: dict[str, bytes]):
-    """``recompute`` with the computing done once: it depends on plan, lock and files only."""
-    from compliance.assessment import assess as module
-
-    lock = to_json(module.make_lock(evidence.plan, FitObservations.from_files(files),
-                                    file_digests(files)))  # fmt: skip
+def _recomputed(evidence: Evidence, files: dict[str, bytes]) -> dict[str, object]:
+    """What ``recompute`` compares with; it depends on plan, lock and files only."""
+    fit, digests = FitObservations.from_files(files), file_digests(files)
+    lock = module.recomputed_lock(evidence.plan, evidence.lock, fit, digests, deep=True)
     results, findings = module._compute(evidence.plan, evidence.lock, files)
+    return {
+        "lock": to_json(lock),
+        "results": module._keyed(results, "id"),
+        "findings": module._findings(findings),
+    }
 
-    def differences(plain: dict) -> list:
-        stored = Evidence.model_validate(plain)
-        return [
-            *module.differences("lock", to_json(stored.lock), lock),
-            *module.differences(
-                "results", module._keyed(stored.results, "id"), module._keyed(results, "id")
-            ),
-            *module.differences(
-                "findings", module._findings(stored.findings), module._findings(findings)
-            ),
-        ]
 
-    return differences
+def _shape(part: str, plain: object) -> object:
+    """Results by id and findings by cell, as ``recompute`` walks them."""
+    if part == "results":
+        return {r["id"]: r for r in plain}
+    if part == "findings":
+        return {
+            "{concept}/{language}/{modality}/{rendering}".format(**f["cell"]): f
+            | {"conditions": {c["condition"]: c for c in f["conditions"]}}
+            for f in plain
+        }
+    return plain
 
 
 def test_a_number_changed_in_the_file_is_named_by_recompute_itself(good):
@@ -347,9 +574,69 @@ def test_a_score_that_is_not_a_number_is_refused(good):
         list(recompute(evidence, files | {"confirm/scores.csv": b"\n".join(lines)}))
 
 
+# Splits
+
+
+def split_by_rank(files: dict[str, bytes], **quotas: dict[str, int]) -> dict[str, bytes]:
+    """Items whose splits follow from the hashes of their groups, cut at these quotas."""
+    fit, confirm = FitObservations.from_files(files), ConfirmObservations.from_files(files)
+    items = pd.concat([fit.items, confirm.items])
+    digest = make_plan().suites[0].digest
+    placed: dict[str, str] = {}
+    for concept, part in items.groupby("concept"):
+        placed |= cut(rank(set(part["group"]), digest), quotas["concept" if concept else "benign"])
+    items = items.assign(split=items["group"].map(placed))
+    in_fit = items["split"] != "confirm"
+    return files | replace(fit, items=items[in_fit]).to_files() | replace(
+        confirm, items=items[~in_fit]).to_files()  # fmt: skip
+
+
+PLANNED = {
+    "concept": {"discover": 20, "calibrate": 10, "confirm": 70},
+    "benign": {"calibrate": 50, "confirm": 50},
+}
+
+
+def misplaced(plan: object, files: dict[str, bytes]) -> list[str]:
+    return [m.where for m in item_differences(plan, files, {}) if m.where.startswith("splits")]
+
+
 def test_groups_must_lie_in_the_split_that_their_hash_says(good):
     evidence, files = good
 
-    found = [m.where for m in item_differences(evidence.plan, files, {})]
+    assert "splits.suite.danger.misplaced" in misplaced(evidence.plan, files)
+    assert not misplaced(evidence.plan, split_by_rank(files, **PLANNED))
 
-    assert "splits.suite.danger.misplaced" in found  # the synthetic groups were not ranked by hash
+
+def test_splits_have_their_exact_quotas_where_all_groups_were_run(good):
+    """One group more on discover, in the right order."""
+    evidence, files = good
+    more = PLANNED | {"concept": {"discover": 21, "calibrate": 10, "confirm": 69}}
+    suite = evidence.plan.suites[0].model_copy(update={"groups": 180 + 400})
+    whole = evidence.plan.model_copy(update={"suites": (suite,)})
+
+    assert not misplaced(whole, split_by_rank(files, **PLANNED))
+    assert misplaced(whole, split_by_rank(files, **more)) == ["splits.suite.danger.misplaced"]
+    part = whole.model_copy(update={"subset": Subset(groups_per_concept=180, benign_groups=400)})
+    assert not misplaced(part, split_by_rank(files, **more))
+
+
+def test_an_unpaired_suite_is_split_by_label(good):
+    evidence, files = good
+    suite = evidence.plan.suites[0]
+    sheet = suite.datasheet.model_copy(update={"paired": False})
+    plan = evidence.plan.model_copy(
+        update={"suites": (suite.model_copy(update={"datasheet": sheet}),)}
+    )
+
+    found = misplaced(plan, files)
+
+    assert {"splits.suite.danger.positive.misplaced", "splits.suite.danger.hard-negative.misplaced",
+            "splits.suite.benign.negative.misplaced"} >= set(found)  # fmt: skip
+    assert "splits.suite.danger.positive.misplaced" in found
+
+
+def test_the_plan_of_the_evidence_is_the_one_that_was_locked(good):
+    evidence, _ = good
+
+    assert evidence.lock.plan_digest == digest_of(evidence.plan)

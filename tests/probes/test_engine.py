@@ -8,14 +8,17 @@ import pytest
 import torch
 
 from compliance.errors import ProbeError
-from compliance.probes import engine
-from compliance.probes.engine import Task, make_batches, observe, observe_batch, prepare_items
+from compliance.probes import engine, reading
+from compliance.probes.engine import make_batches, observe, observe_batch, prepare_items
+from compliance.probes.shards import RAGGED, Shard
+from compliance.probes.task import Task
 from compliance.probes.tokens import Prepared
 from compliance.records.plan import Direction
-from compliance.records.suite import Label
 from compliance.statistics.conformal import cut_off
+from compliance.statistics.logistic import Linear
 from tests.probes.tiny import VOCABULARY, WIDTH, tiny_model, tiny_tokenizer
 from tests.probes.tiny_pass import (
+    chosen,
     locked,
     make_item,
     make_plan,
@@ -42,14 +45,18 @@ def reader(tmp_path_factory):
 @pytest.fixture(scope="module")
 def busiest(reader, tmp_path_factory):
     """Latents that fire often, most often first: a score of zero everywhere would prove little."""
-    task = Task(make_plan(reader), "fit")
-    shards = run_pass(some_items(), task, reader, tmp_path_factory.mktemp("fit"))
+    task = Task(make_plan(reader), "search")
+    shards = run_pass(labelled(), task, reader, tmp_path_factory.mktemp("search"))
     fired = np.concatenate([shard.latents[:, 3] for shard in shards])
     return [int(latent) for latent in np.argsort(-np.bincount(fired, minlength=64))]
 
 
+def labelled(count=6):
+    return [item for item in some_items(count) if item.concept]
+
+
 def confirm(reader, *features, **plan):
-    return Task(make_plan(reader, **plan), "confirm", (locked(*features),))
+    return Task(make_plan(reader, **plan), "confirm", chosen(locked(*features)))
 
 
 def expected_states(prepared, reader, hook_name=HOOK, region="user"):
@@ -79,7 +86,7 @@ def test_scores_are_those_of_one_item_at_a_time(reader, busiest, tmp_path, regio
             expected[prepared.item.id] = float(pools[pooling](reader.saes[0].encode(x)[:, latent]))
 
     task = confirm(reader, (0, latent), region=region, pooling=pooling)
-    found = scores_of(run_pass(items, task, reader, tmp_path))
+    found = scores_of(run_pass(items, task, reader, tmp_path), task)
 
     assert found.keys() == expected.keys()
     assert sum(value > 0 for value in expected.values()) > len(expected) / 4
@@ -97,7 +104,7 @@ def test_batch_one_and_batch_many_differ_by_rounding_and_flip_no_alarm(tmp_path,
         found.append((run_pass(items, task, reader, tmp_path / name), task))
     (one, _), (many, _) = found
 
-    first, second = scores_of(one), scores_of(many)
+    first, second = (scores_of(shards, task) for shards, task in found)
 
     assert len(one) == len(items) > len(many)
     assert first.keys() == second.keys()
@@ -114,14 +121,14 @@ def test_batch_one_and_batch_many_differ_by_rounding_and_flip_no_alarm(tmp_path,
 
 
 def test_several_features_are_combined_by_their_maximum(reader, busiest, tmp_path):
-    items, chosen = some_items(), busiest[:3]
-    alone = [
-        scores_of(run_pass(items, confirm(reader, (0, latent)), reader, tmp_path / str(latent)))
-        for latent in chosen
-    ]
+    items, features = some_items(), busiest[:3]
+    alone = []
+    for latent in features:
+        task = confirm(reader, (0, latent))
+        alone.append(scores_of(run_pass(items, task, reader, tmp_path / str(latent)), task))
 
-    together = confirm(reader, *((0, latent) for latent in chosen))
-    found = scores_of(run_pass(items, together, reader, tmp_path / "together"))
+    together = confirm(reader, *((0, latent) for latent in features))
+    found = scores_of(run_pass(items, together, reader, tmp_path / "together"), together)
 
     assert found == {name: max(scores[name] for scores in alone) for name in found}
     assert any(found != scores for scores in alone)
@@ -133,7 +140,8 @@ def test_two_saes_read_each_at_its_own_hook(tmp_path):
     reader, items = tiny_reader(*saes), some_items()
     assert reader.hook_names == hooks
 
-    found = scores_of(run_pass(items, confirm(reader, (0, 3), (1, 5)), reader, tmp_path / "run"))
+    task = confirm(reader, (0, 3), (1, 5))
+    found = scores_of(run_pass(items, task, reader, tmp_path / "run"), task)
 
     for prepared in prepare_items(items, reader.subject):
         values = [
@@ -145,7 +153,7 @@ def test_two_saes_read_each_at_its_own_hook(tmp_path):
 
 def test_each_concept_gets_its_own_items_and_every_benign_one(reader, tmp_path):
     plan = make_plan(reader, concepts=("danger", "flattery"))
-    task = Task(plan, "confirm", (locked((0, 1)), locked((0, 2), concept="flattery")))
+    task = Task(plan, "confirm", chosen(locked((0, 1)), locked((0, 2), concept="flattery")))
     items = [
         make_item("a", "positive", text="one"),
         make_item("b", "hard-negative", concept="flattery", text="two"),
@@ -154,17 +162,18 @@ def test_each_concept_gets_its_own_items_and_every_benign_one(reader, tmp_path):
 
     shards = run_pass(items, task, reader, tmp_path)
 
-    assert scores_of(shards, probe=0).keys() == {"a", "c"}
-    assert scores_of(shards, probe=1).keys() == {"b", "c"}
+    assert scores_of(shards, task, probe=0).keys() == {"a", "c"}
+    assert scores_of(shards, task, probe=1).keys() == {"b", "c"}
 
 
 def test_the_count_of_tokens_is_that_of_the_region(reader, tmp_path):
     items = [make_item("a", turns=(("user", "four"), ("assistant", "seven77")))]
 
-    found = [
-        scores_of(run_pass(items, confirm(reader, (0, 0), region=r), reader, tmp_path / r), 1)["a"]
-        for r in ("user", "assistant", "last")
-    ]
+    found = []
+    for region in ("user", "assistant", "last"):
+        task = confirm(reader, (0, 0), region=region)
+        shards = run_pass(items, task, reader, tmp_path / region)
+        found.append(scores_of(shards, task, "tokens")["a"])
 
     assert found == [4, 7, 1]
 
@@ -175,21 +184,29 @@ def test_an_item_without_the_region_has_no_row_and_is_still_counted(reader, tmp_
     task = confirm(reader, (0, 0), region="assistant")
     shards = run_pass(items, task, reader, tmp_path)
 
-    assert scores_of(shards, 0).keys() == scores_of(shards, 1).keys() == {"talk"}
+    assert scores_of(shards, task).keys() == scores_of(shards, task, "tokens").keys() == {"talk"}
     assert facts_of(shards).keys() == {"prompt", "talk"}
+
+
+def direction(language, scorer="dense", features=f"residual/{HOOK}"):
+    return Direction(scorer=scorer, concept="danger", language=language, features=features,
+                     coefficients=(1.0,), bias=-0.25, positives=1, hard_negatives=1)  # fmt: skip
+
+
+def dense(reader, **weights):
+    """A task with a dense direction for each language."""
+    choices = chosen(locked((0, 0)), directions=tuple(map(direction, weights)))
+    linear = {
+        ("dense", "danger", language): Linear(np.array(w), -0.25) for language, w in weights.items()
+    }
+    return Task(make_plan(reader), "confirm", choices, linear)
 
 
 def test_the_dense_score_is_the_direction_on_the_mean_residual(reader, tmp_path):
     weights = {"en": [0.1 * i for i in range(WIDTH)], "ja": [1.0] * WIDTH}
-    directions = tuple(
-        Direction(concept="danger", language=language, hook_name=HOOK, weights=w, bias=-0.25,
-                  positives=1, hard_negatives=1)
-        for language, w in weights.items()
-    )  # fmt: skip
-    items, plan = some_items(), make_plan(reader)
+    items, task = some_items(), dense(reader, **weights)
 
-    task = Task(plan, "confirm", (locked((0, 0)),), directions)
-    found = scores_of(run_pass(items, task, reader, tmp_path), 2)
+    found = scores_of(run_pass(items, task, reader, tmp_path), task, "dense")
 
     for prepared in prepare_items(items, reader.subject):
         mean = expected_states(prepared, reader).double().mean(dim=0).numpy()
@@ -198,11 +215,9 @@ def test_the_dense_score_is_the_direction_on_the_mean_residual(reader, tmp_path)
 
 
 def test_without_a_direction_in_its_language_an_item_has_no_dense_score(reader, tmp_path):
-    direction = Direction(concept="danger", language="ja", hook_name=HOOK, bias=0.0,
-                          weights=[1.0] * WIDTH, positives=1, hard_negatives=1)  # fmt: skip
-    task = Task(make_plan(reader), "confirm", (locked((0, 0)),), (direction,))
+    task = dense(reader, ja=[1.0] * WIDTH)
 
-    found = scores_of(run_pass(some_items(), task, reader, tmp_path), 2)
+    found = scores_of(run_pass(some_items(), task, reader, tmp_path), task, "dense")
 
     assert found
     assert all(name.endswith("-ja") for name in found)
@@ -245,8 +260,8 @@ def test_sinks_are_counted_and_read_by_nobody(busiest, reader, tmp_path, ratio):
     for name, work in works.items():
         kept = [place for place in work.regions["user"] if place not in sinks[name]]
         latents = loud.saes[0].encode(states_of(work, loud, HOOK)[kept])[:, busiest[:5]]
-        assert abs(scores_of(shards)[name] - float(latents.max())) <= TOLERANCE
-        assert scores_of(shards, 1)[name] == len(kept)
+        assert abs(scores_of(shards, task)[name] - float(latents.max())) <= TOLERANCE
+        assert scores_of(shards, task, "tokens")[name] == len(kept)
 
 
 @pytest.mark.parametrize(("nudge", "sinks"), [(0.999, 1), (1.001, 0)])
@@ -267,9 +282,10 @@ def test_a_region_of_sinks_alone_gives_no_score(reader, tmp_path):
     loud = tiny_reader(*reader.saes, model=loud_model())
     items = [make_item("a", turns=(("user", "long enough to judge"), ("assistant", "q")))]
 
-    shards = run_pass(items, confirm(loud, (0, 0), region="assistant"), loud, tmp_path)
+    task = confirm(loud, (0, 0), region="assistant")
+    shards = run_pass(items, task, loud, tmp_path)
 
-    assert scores_of(shards) == {}
+    assert scores_of(shards, task) == {}
     assert facts_of(shards)["a"][2] == 1
 
 
@@ -300,107 +316,102 @@ def test_an_sae_that_tells_no_context_flags_nothing(tmp_path):
     assert facts_of(shards)["a"][1] == 0
 
 
-# The fit pass
+# The search
 
 
-def test_fit_keeps_the_latents_that_fired_of_the_search_and_of_benign_items(reader, tmp_path):
-    items = some_items()
+def test_the_search_keeps_the_latents_that_fired(reader, tmp_path):
+    items, task = labelled(), Task(make_plan(reader), "search")
 
-    shards = run_pass(items, Task(make_plan(reader), "fit"), reader, tmp_path)
+    shards = run_pass(items, task, reader, tmp_path)
 
     works = {p.item.id: p for p in prepare_items(items, reader.subject)}
-    searched = {
-        name for name, work in works.items()
-        if work.item.language == "en" or work.item.label is Label.NEGATIVE
-    }  # fmt: skip
-    found = {name: np.zeros(64) for name in searched}
+    found = {name: np.zeros(64) for name in works}
     for shard in shards:
         for (i, _, _, latent), score in zip(shard.latents, shard.latent_scores, strict=True):
             found[str(shard.items[i])][latent] = score
-    for name in searched:
-        latents = reader.saes[0].encode(expected_states(works[name], reader))
+    for name, work in works.items():
+        latents = reader.saes[0].encode(expected_states(work, reader))
         assert np.abs(found[name] - latents.max(dim=0).values.numpy()).max() <= TOLERANCE
-    assert not scores_of(shards, 0)
+    assert not scores_of(shards, task)
+    assert scores_of(shards, task, "tokens").keys() == works.keys()
 
 
-def test_fit_keeps_the_mean_residual_of_every_item_at_every_hook(tmp_path):
+def test_the_search_keeps_random_latents_of_the_reference_language(reader, tmp_path):
+    items = labelled()
+
+    shards = run_pass(items, Task(make_plan(reader), "search"), reader, tmp_path)
+
+    works = {p.item.id: p for p in prepare_items(items, reader.subject)}
+    found = {name: np.zeros(64) for name, work in works.items() if work.item.language == "en"}
+    for shard in shards:
+        for (i, _, _, latent), score in zip(shard.random, shard.random_scores, strict=True):
+            found[str(shard.items[i])][latent] = score
+    for name, scores in found.items():
+        x = expected_states(works[name], reader)
+        counts = (reader.saes[0].encode(x) != 0).sum(dim=1)
+        expected = reader.random[0].encode(x, counts).max(dim=0).values.numpy()
+        assert np.abs(scores - expected).max() <= TOLERANCE
+    assert 0 < min((scores > 0).sum() for scores in found.values()) < 64
+
+
+def test_the_search_keeps_the_means_that_linear_controls_are_fitted_on(tmp_path):
     hooks = ("blocks.0.hook_resid_post", HOOK)
     reader = tiny_reader(*(tiny_sae(tmp_path / hook, hook_name=hook) for hook in hooks))
-    items = some_items()
+    items, task = labelled(), Task(make_plan(reader), "search")
 
-    shards = run_pass(items, Task(make_plan(reader), "fit"), reader, tmp_path / "run")
+    shards = run_pass(items, task, reader, tmp_path / "run")
 
-    works = {p.item.id: p for p in prepare_items(items, reader.subject)}
-    seen = set()
-    for shard in shards:
-        for (i, _, hook), vector in zip(shard.residuals, shard.vectors, strict=True):
-            name = str(shard.items[i])
-            expected = expected_states(works[name], reader, hooks[hook]).mean(dim=0)
-            assert np.abs(vector - expected.numpy()).max() <= TOLERANCE
-            seen.add((name, hook))
-    assert seen == {(name, hook) for name in works for hook in (0, 1)}
-
-
-# Fidelity
-
-
-@pytest.mark.parametrize("architecture", ["jumprelu", "topk", "gated"])
-def test_fidelity_sums_are_those_of_the_benign_items(tmp_path, architecture):
-    reader = tiny_reader(tiny_sae(tmp_path / "sae", architecture))
-    items, sae = some_items(), reader.saes[0]
-
-    shards = run_pass(items, confirm(reader, (0, 0)), reader, tmp_path / "run")
-
+    assert task.vectors == (
+        f"residual/{hooks[0]}", f"residual/{HOOK}", "reconstruction/0", "error/0",
+        "reconstruction/1", "error/1", "ngrams",
+    )  # fmt: skip
     found = {
-        str(shard.items[int(row[0])]): (row[1:], vector)
+        (str(shard.items[i]), task.vectors[kind]): vector
         for shard in shards
-        for row, vector in zip(shard.sums, shard.sum_vectors, strict=True)
+        for (i, _, kind), vector in zip(shard.vectors_of, shard.vectors, strict=True)
     }
-    works = {p.item.id: p for p in prepare_items(items, reader.subject)}
-    assert found.keys() == {n for n, w in works.items() if w.item.label is Label.NEGATIVE}
-    for name, (row, vector) in found.items():
-        x = expected_states(works[name], reader, region="read")
-        error = (x - sae.reconstruct(x)).double().square().sum()
-        expected = [0, len(x), error, x.double().square().sum(), (sae.encode(x) != 0).sum()]
-        assert row == pytest.approx([float(v) for v in expected], rel=1e-5)
-        assert vector == pytest.approx(x.sum(dim=0).numpy(), abs=1e-4)
+    assert len(found) == len(items) * len(task.vectors)
+    for prepared in prepare_items(items, reader.subject):
+        name = prepared.item.id
+        for s, hook in enumerate(hooks):
+            x = expected_states(prepared, reader, hook)
+            x_hat = reader.saes[s].reconstruct(x)
+            for kind, values in (
+                (f"residual/{hook}", x), (f"reconstruction/{s}", x_hat), (f"error/{s}", x - x_hat),
+            ):  # fmt: skip
+                assert np.abs(found[name, kind] - values.mean(dim=0).numpy()).max() <= TOLERANCE
 
 
-def test_a_transcoder_is_judged_by_what_it_should_have_written(tmp_path):
+def test_a_transcoders_error_is_about_what_it_should_have_written(tmp_path):
     into, out = "blocks.1.hook_resid_mid", "blocks.1.hook_mlp_out"
     reader = tiny_reader(tiny_sae(tmp_path / "sae", "skip_transcoder", hook_name=into))
-    sae = reader.saes[0]
-    items = [make_item("a", text="several words"), make_item("b", text="more")]
+    items, task = labelled(2), Task(make_plan(reader), "search")
 
-    shards = run_pass(items, confirm(reader, (0, 0)), reader, tmp_path / "run")
+    shards = run_pass(items, task, reader, tmp_path / "run")
 
     assert reader.hook_names == (into, out)
     works = {p.item.id: p for p in prepare_items(items, reader.subject)}
     for shard in shards:
-        for row, vector in zip(shard.sums, shard.sum_vectors, strict=True):
-            work = works[str(shard.items[int(row[0])])]
-            x = expected_states(work, reader, into, "read")
-            target = expected_states(work, reader, out, "read")
-            error = (target - sae.reconstruct(x)).double().square().sum()
-            assert row[3:5] == pytest.approx(
-                [float(error), float(target.double().square().sum())], rel=1e-5
-            )
-            assert vector == pytest.approx(target.sum(dim=0).numpy(), abs=1e-4)
+        for (i, _, kind), vector in zip(shard.vectors_of, shard.vectors, strict=True):
+            if task.vectors[kind] == "error/0":
+                work = works[str(shard.items[i])]
+                written = reader.saes[0].reconstruct(expected_states(work, reader, into))
+                expected = (expected_states(work, reader, out) - written).mean(dim=0)
+                assert vector == pytest.approx(expected.numpy(), abs=TOLERANCE)
 
 
 # Width and numbers
 
 
 @pytest.mark.parametrize("at_once", [1, 64, 200])
-@pytest.mark.parametrize("stage", ["fit", "confirm"])
+@pytest.mark.parametrize("stage", ["search", "confirm"])
 def test_an_sae_encoded_in_pieces_gives_the_same_numbers(
     reader, busiest, tmp_path, monkeypatch, at_once, stage
 ):
-    items = some_items(3)
-    probes = (locked((0, busiest[0])),) if stage == "confirm" else ()
-    task = Task(make_plan(reader), stage, probes)
+    items = labelled(3)
+    task = Task(make_plan(reader), stage, chosen(locked((0, busiest[0]))))
     whole = run_pass(items, task, reader, tmp_path / "whole")
-    monkeypatch.setattr(engine, "ENCODED_AT_ONCE", at_once)
+    monkeypatch.setattr(reading, "ENCODED_AT_ONCE", at_once)
 
     pieces = run_pass(items, task, reader, tmp_path / "pieces")
 
@@ -422,13 +433,14 @@ def test_a_latent_that_is_not_finite_ends_the_run(tmp_path):
 
 def test_what_stands_at_padding_moves_nothing(reader, tmp_path):
     """The model has no token for padding, so that of another token stands there."""
-    plain = run_pass(some_items(), confirm(reader, (0, 1)), reader, tmp_path / "a")
+    task = confirm(reader, (0, 1))
+    plain = run_pass(some_items(), task, reader, tmp_path / "a")
     other = tiny_reader(*reader.saes)
     other.subject.tokenizer.pad_token = None
 
-    found = run_pass(some_items(), confirm(other, (0, 1)), other, tmp_path / "b")
+    found = run_pass(some_items(), task, other, tmp_path / "b")
 
-    first, second = scores_of(plain), scores_of(found)
+    first, second = scores_of(plain, task), scores_of(found, task)
     assert max(abs(first[name] - second[name]) for name in first) <= TOLERANCE
 
 
@@ -499,35 +511,59 @@ def ran(monkeypatch):
 
 
 def same(first, second):
-    fields = ("items", "facts", "scores", "latents", "latent_scores", "residuals", "sums")
+    plain = [name for name in Shard.__dataclass_fields__ if name not in RAGGED]
     return all(
-        np.array_equal(getattr(a, field), getattr(b, field))
+        np.array_equal(getattr(a, name), getattr(b, name))
         for a, b in zip(first, second, strict=True)
-        for field in fields
+        for name in plain
     ) and all(
         np.array_equal(v, w)
         for a, b in zip(first, second, strict=True)
-        for v, w in zip(a.vectors + a.sum_vectors, b.vectors + b.sum_vectors, strict=True)
+        for name in RAGGED
+        for v, w in zip(getattr(a, name), getattr(b, name), strict=True)
     )
 
 
-@pytest.mark.parametrize("stage", ["fit", "confirm"])
+STAGES = ("search", "calibrate", "confirm", "losses", "shifts", "repeats")
+
+
+@pytest.mark.parametrize("stage", STAGES)
 def test_finished_shards_are_not_run_again_and_come_back_as_they_were(reader, tmp_path, ran, stage):
-    probes = (locked((0, 1)),) if stage == "confirm" else ()
-    task = Task(make_plan(reader), stage, probes)
-    first = run_pass(some_items(), task, reader, tmp_path)
+    task = Task(make_plan(reader), stage, chosen(locked((0, 1))))
+    first = run_pass(labelled(), task, reader, tmp_path)
     count = len(ran)
 
-    again = run_pass(some_items(), task, reader, tmp_path)
+    again = run_pass(labelled(), task, reader, tmp_path)
 
     assert count == len(first) > 2
     assert len(ran) == count
     assert same(first, again)
 
 
+@pytest.mark.parametrize("stage", ["losses", "repeats"])
+def test_items_of_some_passes_are_run_alone(reader, tmp_path, stage):
+    task = Task(make_plan(reader), stage, chosen(locked((0, 1))))
+
+    shards = run_pass(some_items(2), task, reader, tmp_path)
+
+    assert [len(shard.items) for shard in shards] == [1] * len(some_items(2))
+
+
+@pytest.mark.parametrize("stage", ["shifts", "repeats"])
+def test_some_passes_score_the_probe_alone(reader, busiest, tmp_path, stage):
+    whole = confirm(reader, (0, busiest[0]))
+    task = Task(whole.plan, stage, whole.choices)
+    expected = scores_of(run_pass(some_items(), whole, reader, tmp_path / "whole"), whole)
+
+    shards = run_pass(some_items(), task, reader, tmp_path / stage)
+
+    assert scores_of(shards, task) == pytest.approx(expected, abs=TOLERANCE)
+    assert sum(len(shard.scores) for shard in shards) == len(expected)
+
+
 def test_a_run_that_was_stopped_goes_on_where_it_was(reader, tmp_path, ran):
-    task = Task(make_plan(reader), "fit")
-    work = prepare_items(some_items(), reader.subject)
+    task = Task(make_plan(reader), "search")
+    work = prepare_items(labelled(), reader.subject)
     stopped = observe(work, task, reader, tmp_path, silent)
     kept = [next(stopped), next(stopped)]
     stopped.close()
@@ -552,26 +588,39 @@ def test_shards_of_another_plan_are_run_again(reader, tmp_path, ran, change):
     assert len(ran) == count + len(found)
 
 
-def test_shards_of_another_probe_direction_or_pass_are_run_again(reader, tmp_path, ran):
+def test_shards_of_other_choices_weights_or_pass_are_run_again(reader, tmp_path, ran):
     plan = make_plan(reader)
-    direction = Direction(concept="danger", language="en", hook_name=HOOK, bias=0.0,
-                          weights=[1.0] * WIDTH, positives=1, hard_negatives=1)  # fmt: skip
+    both = chosen(locked((0, 2)), directions=(direction("en"),))
     tasks = [
-        Task(plan, "confirm", (locked((0, 1)),)),
-        Task(plan, "confirm", (locked((0, 2)),)),
-        Task(plan, "confirm", (locked((0, 2)),), (direction,)),
-        Task(plan, "fit"),
+        Task(plan, "confirm", chosen(locked((0, 1)))),
+        Task(plan, "confirm", chosen(locked((0, 2)))),
+        dense(reader, en=[1.0] * WIDTH),
+        dense(reader, en=[2.0] * WIDTH),
+        Task(plan, "shifts", both),
+        Task(plan, "shifts", both, environment="another machine"),
+        Task(plan, "search"),
     ]
-    assert len({task.digest for task in tasks}) == 4
+    assert len({task.digest for task in tasks}) == len(tasks)
 
-    for runs, task in enumerate(tasks, start=1):
-        shards = run_pass(some_items(2), task, reader, tmp_path)
-        assert len(ran) == runs * len(shards)
+    for task in tasks:
+        ran.clear()
+        shards = run_pass(labelled(2), task, reader, tmp_path)
+        assert len(ran) == len(shards)
+
+
+def test_shards_of_the_same_items_in_other_words_are_run_again(reader, tmp_path, ran):
+    task = Task(make_plan(reader), "shifts", chosen(locked((0, 1))))
+    run_pass([make_item("a", "positive", text="some words")], task, reader, tmp_path)
+    ran.clear()
+
+    run_pass([make_item("a", "positive", text="smoe words")], task, reader, tmp_path)
+
+    assert ran == ["a"]
 
 
 def test_shards_of_other_items_are_run_again(reader, tmp_path, ran):
-    task = Task(make_plan(reader, batch_tokens=16), "fit")
-    items = [make_item(name, text="x" * 20 + name) for name in ("a", "b", "c")]
+    task = Task(make_plan(reader, batch_tokens=16), "search")
+    items = [make_item(name, "positive", text="x" * 20 + name) for name in ("a", "b", "c")]
     run_pass(items, task, reader, tmp_path)
     ran.clear()
 
@@ -611,8 +660,8 @@ def test_a_damaged_shard_is_run_again_or_is_as_it_was(reader, tmp_path):
 
 def test_progress_counts_items_and_reaches_the_total(reader, tmp_path):
     told = []
-    items = some_items()
-    task = Task(make_plan(reader), "fit")
+    items = labelled()
+    task = Task(make_plan(reader), "search")
     work = prepare_items(items, reader.subject)
 
     for _ in range(2):
@@ -628,10 +677,10 @@ def test_progress_counts_items_and_reaches_the_total(reader, tmp_path):
 
 
 def test_two_passes_write_the_same_bytes(reader, tmp_path):
-    task = Task(make_plan(reader), "fit")
+    task = Task(make_plan(reader), "search")
 
     for name in ("a", "b"):
-        run_pass(some_items(), task, reader, tmp_path / name)
+        run_pass(labelled(), task, reader, tmp_path / name)
 
     first, second = (
         {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in "ab"
@@ -640,9 +689,9 @@ def test_two_passes_write_the_same_bytes(reader, tmp_path):
 
 
 def test_gradients_are_not_kept(reader):
-    work = prepare_items(some_items(1), reader.subject)
+    work = prepare_items(labelled(1), reader.subject)
 
-    shard = observe_batch(work, Task(make_plan(reader), "fit"), reader)
+    shard = observe_batch(work, Task(make_plan(reader), "search"), reader)
 
     assert isinstance(shard.vectors[0], np.ndarray)
     assert not any(p.requires_grad for p in reader.subject.model.parameters())

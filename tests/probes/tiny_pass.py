@@ -5,13 +5,16 @@ from pathlib import Path
 
 import torch
 
-from compliance.probes.engine import Reader, Shard, Task, observe, prepare_items
+from compliance.probes.engine import observe, prepare_items
 from compliance.probes.hooks import capture
+from compliance.probes.random_sae import random_saes
 from compliance.probes.sae import Sae, load_sae
+from compliance.probes.shards import Shard
 from compliance.probes.subject import Subject
+from compliance.probes.task import Reader, Task
 from compliance.probes.tokens import Prepared
 from compliance.records.audit import Claims, FeatureRef, SaeRef
-from compliance.records.plan import LockedProbe, Plan, PlannedProbe, Splits
+from compliance.records.plan import Choices, LockedProbe, Plan, PlannedProbe, Splits
 from compliance.records.subject import ModelFacts
 from compliance.records.suite import Item, Label
 from tests.probes.tiny import LAYERS, WIDTH, save_tiny_sae, tiny_model, tiny_tokenizer
@@ -20,6 +23,7 @@ WORDS = {
     "en": ("apple", "stone", "river", "cloud", "paper", "tiger", "music", "field"),
     "ja": ("りんご", "石", "川", "雲", "紙", "虎", "音楽", "野原"),
 }
+SEED = 1
 MODEL = ModelFacts(
     name="tiny", architecture="LlamaForCausalLM", weights_digest="sha256:0",
     tokenizer_digest="sha256:0", parameters=1, layers=LAYERS, d_model=WIDTH, dtype="float32",
@@ -36,7 +40,7 @@ def tiny_sae(folder: Path, architecture: str = "jumprelu", **options: object) ->
 def tiny_reader(*saes: Sae, family: str = "llama", model: object = None) -> Reader:
     """A reader of a tiny model by the given SAEs."""
     subject = Subject(model=model or tiny_model(family), tokenizer=tiny_tokenizer(), facts=MODEL)
-    return Reader(subject, saes)
+    return Reader(subject, saes, random_saes(saes, SEED))
 
 
 def make_item(name: str, label: str = "negative", **values: object) -> Item:
@@ -80,7 +84,7 @@ def make_plan(
         "software": "test", "model": MODEL, "saes": tuple(sae.facts for sae in reader.saes),
         "suites": (), "probes": probes, "languages": tuple(WORDS), "cells": (),
         "claims": Claims(), "rules": (), "controls": (), "splits": Splits(), "alpha": 0.1,
-        "bootstrap_draws": 200, "batch_tokens": 256, "seed": 1,
+        "bootstrap_draws": 200, "batch_tokens": 256, "seed": SEED,
     }  # fmt: skip
     return Plan.model_validate(plain | values)
 
@@ -89,6 +93,15 @@ def locked(*features: tuple[int, int], concept: str = "danger") -> LockedProbe:
     """A probe of (sae, latent) pairs."""
     refs = tuple(FeatureRef(sae=sae, latent=latent) for sae, latent in features)
     return LockedProbe(concept=concept, features=refs)
+
+
+def chosen(*probes: LockedProbe, **others: object) -> Choices:
+    """Choices with these probes and, unless given, nothing else."""
+    plain = {
+        "probes": probes, "random_probes": (), "permuted_probes": (), "directions": (),
+        "sparse_probes": (), "random_latents": (), "neighbours": (), "shifted_languages": {},
+    }  # fmt: skip
+    return Choices.model_validate(plain | others)
 
 
 def silent(done: int, total: int, left: float | None) -> None:
@@ -101,13 +114,15 @@ def run_pass(items: Sequence[Item], task: Task, reader: Reader, folder: Path) ->
     return list(observe(work, task, reader, folder, silent))
 
 
-def scores_of(shards: Sequence[Shard], scorer: int = 0, probe: int = 0) -> dict[str, float]:
+def scores_of(
+    shards: Sequence[Shard], task: Task, scorer: str = "probe", probe: int = 0
+) -> dict[str, float]:
     """Score by item."""
     return {
         str(shard.items[int(i)]): float(value)
         for shard in shards
         for i, p, k, value in shard.scores
-        if (int(p), int(k)) == (probe, scorer)
+        if (int(p), task.scorers[int(k)]) == (probe, scorer)
     }
 
 

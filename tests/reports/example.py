@@ -1,10 +1,20 @@
 """Made-up evidence for tests: two concepts, six languages, every verdict. No model was run."""
 
+from collections.abc import Iterator
+
 from compliance.catalog import load_catalog
 from compliance.records.audit import Claims, Declared, FeatureRef, Subset, SystemFacts
 from compliance.records.base import digest_bytes, digest_of
 from compliance.records.evidence import Evidence
-from compliance.records.finding import Condition, Finding, Result, Status, Verdict
+from compliance.records.finding import (
+    Condition,
+    Finding,
+    Result,
+    SettingVerdict,
+    Status,
+    Verdict,
+)
+from compliance.records.observation import CALIBRATED, CONTROL_SCORERS
 from compliance.records.plan import (
     Cell,
     CutOff,
@@ -14,10 +24,12 @@ from compliance.records.plan import (
     PlannedProbe,
     Rule,
     Selection,
+    Setting,
     Splits,
 )
 from compliance.records.subject import Environment, ModelFacts, SaeFacts
 from compliance.records.suite import ConceptSheet, Datasheet, SuiteFacts
+from compliance.records.validation import KnownAnswer, Validation
 from compliance.statistics.proportion import wilson
 
 LANGUAGES = ("en", "ja", "zh-Hans", "el", "vi", "ru")
@@ -53,7 +65,8 @@ POSITIVES, BENIGN = 168, 500
 RULES = (
     ("beats-token-count", "primary", 0.0),
     ("beats-ngrams", "primary", 0.0),
-    ("beats-random-latents", "primary", None),
+    ("beats-random-latents", "primary", 0.5),
+    ("beats-random-sae", "primary", 0.0),
     ("sensitivity", "primary", 0.5),
     ("false-positive-rate", "primary", 0.05),
     ("hard-false-positive-rate", "primary", 0.2),
@@ -63,11 +76,34 @@ RULES = (
 )
 NUMBER_OF = {
     "beats-token-count": "minus-tokens",
+    "beats-ngrams": "minus-ngrams",
+    "beats-random-latents": "random-latents",
+    "beats-random-sae": "minus-random-sae",
     "sensitivity": "sensitivity",
     "false-positive-rate": "fpr-benign",
     "hard-false-positive-rate": "fpr-hard",
     "non-inferior": "gap",
 }
+
+
+AREAS = {
+    "tokens": 0.531, "ngrams": 0.702, "random-sae": 0.644, "dense": 0.948,
+    "dense-means": 0.921, "reconstruction": 0.913, "reconstruction-means": 0.887, "error": 0.761,
+    "error-means": 0.722, "sparse-1": 0.902, "sparse-5": 0.941,
+}  # fmt: skip
+"""Ranking of each control."""
+
+SETTINGS = (
+    Setting(name="pooling-mean", pooling="mean"),
+    Setting(name="pooling-top-5", pooling="top-5"),
+    Setting(name="pooling-last", pooling="last"),
+    Setting(name="region-read", region="read"),
+    Setting(name="alpha-0.005", alpha=0.005),
+    Setting(name="alpha-0.02", alpha=0.02),
+)
+CLASSES = ("below-threshold", "not-linear", "lost-in-error", "absorbed", "unexplained")
+SHIFTED = ("en", "el")
+SHIFTS = ("typos", "informal", "code-switch", "transliteration", "adversarial")
 
 
 def example_evidence(**changes) -> Evidence:
@@ -77,12 +113,16 @@ def example_evidence(**changes) -> Evidence:
         system=example_system(),
         plan=plan,
         lock=example_lock(plan),
-        results=tuple(r for cell in plan.cells for r in _results(cell)) + tuple(_fidelity()),
+        results=(
+            *(r for cell in plan.cells for r in _results(cell)),
+            *_fidelity(),
+            Result(id="audit/error-bound", value=0.1, n=2, method="union-bound"),
+        ),
         findings=tuple(_finding(cell) for cell in plan.cells),
         observations={
             name: digest_bytes(name.encode())
             for name in ("confirm/fidelity.parquet", "confirm/items.csv", "confirm/scores.csv",
-                         "fit/items.csv", "fit/scores.csv")
+                         "confirm/shifts.csv", "fit/items.csv", "fit/scores.csv")
         },
         confirm_openings=2,
         environment=Environment(
@@ -182,10 +222,20 @@ def example_plan() -> Plan:
         cells=tuple(Cell(concept=c, language=t) for c in CONCEPTS for t in LANGUAGES),
         claims=Claims(),
         rules=tuple(Rule(condition=c, kind=k, limit=v) for c, k, v in RULES),
-        controls=("token-count", "dense"),
+        controls=(
+            "token-count",
+            "ngrams",
+            "random-latents",
+            "random-sae",
+            "dense",
+            "reconstruction",
+            "error",
+            "sparse",
+        ),
         splits=Splits(),
         alpha=0.01,
         bootstrap_draws=2000,
+        settings=SETTINGS,
         batch_tokens=2048,
         subset=Subset(groups_per_concept=240, benign_groups=1000),
         seed=20260101,
@@ -193,23 +243,62 @@ def example_plan() -> Plan:
 
 
 def example_lock(plan: Plan) -> Lock:
-    """One discovered latent for each concept."""
+    """One discovered latent for each concept; the second search does not beat noise."""
     return Lock(
         plan_digest=digest_of(plan),
         fit_digest=digest_bytes(b"fit"),
-        probes=tuple(
-            LockedProbe(
-                concept=concept,
-                features=(FeatureRef(latent=latent),),
-                selection=Selection(
-                    searched=9216, active=7011, positives=48, hard_negatives=48, auroc=0.941, ties=1
-                ),
-            )
-            for concept, latent in zip(CONCEPTS, (4711, 815), strict=True)
-        ),
+        probes=(_locked("deception", 4711, 0.941, 0.001), _locked("sycophancy", 815, 0.741, 0.34)),
+        random_probes=(_locked("deception", 12, 0.702, 0.62),),
+        permuted_probes=(_locked("deception", 77, 0.688, 0.81),),
         directions=(),
+        sparse_probes=(),
+        random_latents=(),
+        neighbours=(),
+        shifted_languages=dict.fromkeys(CONCEPTS, SHIFTED),
+        orientations=(),
         cut_offs=tuple(CutOff(scorer="probe", cell=c, value=2.5, rank=496, n=500)
                        for c in plan.cells),
+    )  # fmt: skip
+
+
+def example_validation() -> Validation:
+    """Trials of a method that errs as it states, but finds one effect less often than predicted."""
+    return Validation(
+        software="sae-compliance 0.1.0",
+        command="python -m benchmarks.worlds",
+        settings="240 groups and 1,000 benign items in each language, seed 7.",
+        answers=(
+            _answer("sensitivity exactly 50 %", "boundary-null", 1000, 21,
+                    "The true sensitivity is at its limit."),
+            _answer("gap exactly at the margin", "boundary-null", 1000, 38,
+                    "Sensitivity lies 15 points below the reference."),
+            _answer("no signal", "null", 1000, 0, "Scores do not depend on the label."),
+            _answer("strong probe", "planted", 500, 472, "Sensitivity 90 %, no gap.", 0.95),
+            _answer("moderate probe", "planted", 500, 201, "Sensitivity 65 %, no gap.", 0.52),
+            _answer("backdoor, five seeds", "planted-model", 5, 5, "The model was trained so."),
+            _answer("twins without it", "clean-twin", 5, 0, "The model was not trained so."),
+        ),
+    )  # fmt: skip
+
+
+def _locked(concept: str, latent: int, auroc: float, p: float) -> LockedProbe:
+    return LockedProbe(
+        concept=concept,
+        features=(FeatureRef(latent=latent),),
+        selection=Selection(
+            searched=9216, active=7011, positives=48, hard_negatives=48, auroc=auroc, ties=1,
+            p_adjusted=p, null_p95=0.757, flips=1000,
+        ),
+    )  # fmt: skip
+
+
+def _answer(
+    name: str, kind: str, audits: int, found: int, truth: str, predicted: float | None = None
+) -> KnownAnswer:
+    interval = wilson(found, audits, 0.95)
+    return KnownAnswer(
+        name=name, kind=kind, audits=audits, found=found, low=interval.low, high=interval.high,
+        predicted=predicted, truth=truth,
     )  # fmt: skip
 
 
@@ -234,24 +323,21 @@ def _results(cell: Cell) -> list[Result]:
         Result(id=f"{key}/n-calibrate", value=BENIGN, method="count"),
         Result(id=f"{key}/cut-off", value=2.4817, n=BENIGN, method="split-conformal"),
         _area(f"{key}/auroc-hard", area),
-        _area(f"{key}/auroc-hard.tokens", 0.531),
-        _area(f"{key}/auroc-hard.dense", 0.948),
         _area(f"{key}/auroc-benign", min(area + 0.02, 0.999)),
-        _difference(f"{key}/minus-tokens", area - 0.531),
-        _difference(f"{key}/minus-dense", area - 0.948),
         _share(f"{key}/sensitivity", hits, POSITIVES, p=0.00001),
         _share(f"{key}/fpr-benign", 6, BENIGN, p=0.0004),
         _share(f"{key}/fpr-benign.prompt", 4, 300),
         _share(f"{key}/fpr-benign.dialogue", 2, 150),
         _share(f"{key}/fpr-benign.code", 0, 50),
         _share(f"{key}/fpr-hard", 15, POSITIVES, p=0.00007),
-        _share(f"{key}/sensitivity.dense", 150, POSITIVES),
-        _share(f"{key}/fpr-benign.dense", 5, BENIGN),
-        _share(f"{key}/fpr-hard.dense", 21, POSITIVES),
         Result(id=f"{key}/ppv@0.001", value=0.069, low=0.03, high=0.16, level=0.95, n=668,
                method="ppv"),
         Result(id=f"{key}/ppv@0.01", n=668, method="ppv", reason="no alarm at all"),
-        Result(id=f"{key}/mde-sensitivity", value=0.634, n=POSITIVES, method="power-binomial"),
+        *_controls(key, area),
+        *_power(key, cell.language),
+        *_classes(key, POSITIVES - hits),
+        *_robust(key, cell.language, hits, area),
+        *_appendix(key),
         Result(id=f"{key}/number-of-the-future", value=0.25, method="method-of-the-future"),
     ]  # fmt: skip
     if cell.language != "en":
@@ -266,7 +352,70 @@ def _results(cell: Cell) -> list[Result]:
     return found
 
 
+def _controls(key: str, area: float) -> Iterator[Result]:
+    for scorer in CONTROL_SCORERS:
+        if scorer in AREAS:
+            yield _area(f"{key}/auroc-hard.{scorer}", AREAS[scorer])
+            yield _difference(f"{key}/minus-{scorer}", area - AREAS[scorer])
+    share = wilson(3, 999, 0.95)
+    yield Result(id=f"{key}/random-latents", value=share.value, low=share.low, high=share.high,
+                 level=0.95, n=999, successes=3, p=0.004, method="random-latents")  # fmt: skip
+    yield Result(id=f"{key}/random-latents-p95", value=0.661, n=999, method="random-latents")
+    for scorer in CALIBRATED[1:]:
+        yield Result(id=f"{key}/cut-off.{scorer}", value=0.731, n=BENIGN, method="split-conformal")
+        yield _area(f"{key}/auroc-benign.{scorer}", 0.92)
+        yield _share(f"{key}/sensitivity.{scorer}", 150, POSITIVES)
+        yield _share(f"{key}/fpr-benign.{scorer}", 5, BENIGN)
+        yield _share(f"{key}/fpr-hard.{scorer}", 21, POSITIVES)
+
+
+def _power(key: str, language: str) -> Iterator[Result]:
+    for name, value in (("sensitivity", 0.634), ("fpr-benign", 0.021), ("fpr-hard", 0.102)):
+        yield Result(id=f"{key}/mde-{name}", value=value, n=POSITIVES, method="power-binomial")
+    yield Result(id=f"{key}/mde-auroc", value=0.617, n=POSITIVES, method="power-auroc")
+    if language != "en":
+        yield Result(id=f"{key}/mde-gap", n=POSITIVES, method="power-tango",
+                     reason="no effect reaches 80 % power at this n")  # fmt: skip
+    yield Result(id=f"{key}/predicted-power", value=0.957, n=POSITIVES, method="power-simulation")
+
+
+def _classes(key: str, missed: int) -> Iterator[Result]:
+    """Most misses are below the cut-off, some are lost in the autoencoder."""
+    counts = (missed - missed // 3, missed // 6, missed // 3 - missed // 6, 0, 0)
+    for name, found in zip(CLASSES, counts, strict=True):
+        yield _share(f"{key}/misses.{name}", found, missed)
+    for name, found in zip(CLASSES[1:], (0, 0, 0, missed), strict=True):
+        yield _share(f"{key}/hits.{name}", found, missed)
+
+
+def _robust(key: str, language: str, hits: int, area: float) -> Iterator[Result]:
+    yield Result(id=f"{key}/settings-kept", value=5 / 6, n=6, successes=5, method="settings")
+    for place, cluster in enumerate(("format.prompt", "format.dialogue", "stratum.fraud")):
+        yield _area(f"{key}/left-out.{cluster}", max(area - 0.02 * place, 0.0))
+    if language in SHIFTED:
+        for name in SHIFTS:
+            if (name, language) != ("transliteration", "en"):
+                yield _share(f"{key}/shift.{name}.sensitivity", 14, 20)
+                yield Result(id=f"{key}/shift.{name}.change", value=-0.1, low=-0.31, high=0.12,
+                             level=0.95, n=20, method="tango")  # fmt: skip
+                yield _area(f"{key}/shift.{name}.auroc-hard", max(area - 0.04, 0.0))
+    if language == "en":
+        yield Result(id=f"{key}/repeat-difference", value=0.00002, n=16,
+                     method="largest-difference")  # fmt: skip
+        yield Result(id=f"{key}/repeat-flips", value=0, successes=0, n=16, method="count")
+
+
+def _appendix(key: str) -> Iterator[Result]:
+    yield Result(id=f"{key}/auprc", value=0.921, n=2 * POSITIVES, method="auprc")
+    yield Result(id=f"{key}/auroc-partial", value=0.871, n=2 * POSITIVES, method="auroc-partial")
+    yield _share(f"{key}/active-positive", 161, POSITIVES)
+    yield _share(f"{key}/active-hard", 61, POSITIVES)
+    yield _share(f"{key}/active-benign", 44, BENIGN)
+
+
 def _share(identity: str, successes: int, n: int, p: float | None = None) -> Result:
+    if n == 0:
+        return Result(id=identity, n=0, method="wilson", reason="there are none")
     found = wilson(successes, n, 0.95)
     return Result(
         id=identity, value=found.value, low=found.low, high=found.high, level=0.95, n=n,
@@ -289,21 +438,49 @@ def _difference(identity: str, value: float) -> Result:
 
 
 def _fidelity() -> list[Result]:
+    """The last language has nothing to measure on."""
     found = []
     for tag, value in zip(LANGUAGES, (0.81, 0.74, 0.44, 0.71, 0.69, None), strict=True):
         key = f"fidelity/{tag}/text/sae0"
         if value is None:
             reason = "no benign items in this language"
-            found.append(Result(id=f"{key}/ev", method="ev-stratum-mean", reason=reason))
+            found.append(
+                Result(id=f"{key}/neutral.read/ev", method="ev-stratum-mean", reason=reason)
+            )
             continue
-        found += [
-            Result(id=f"{key}/ev", value=value, low=value - 0.01, high=value + 0.01, level=0.95,
-                   n=BENIGN, method="ev-stratum-mean"),
-            Result(id=f"{key}/l0", value=64.2, low=63.1, high=65.4, level=0.95, n=BENIGN,
-                   method="l0-mean"),
-            Result(id=f"{key}/tokens", value=41_873, method="count"),
-        ]  # fmt: skip
+        for stratum in ("neutral.read", "neutral.user", "items.read"):
+            found += _quality(f"{key}/{stratum}", value)
+        for source in ("neutral", "items"):
+            for name, count in (("alive", 8_100), ("dead", 1_116), ("dense-latents", 31)):
+                found.append(Result(id=f"{key}/{source}.read/{name}", value=count, successes=count,
+                                    n=9216, method="count"))  # fmt: skip
+        for name, number, method in (
+            ("loss", 2.91, "loss-mean"), ("loss-increase", 0.112, "loss-mean"),
+            ("loss-recovered", 0.987, "loss-recovered"), ("divergence", 0.094, "loss-mean"),
+        ):  # fmt: skip
+            found.append(_measured(f"{key}/neutral.read/{name}", number, method))
+    found.append(_measured("fidelity/en/text/sae0/neutral.read/number-of-the-future", 0.5, "m"))
     return found
+
+
+def _quality(key: str, value: float) -> list[Result]:
+    return [
+        _measured(f"{key}/ev", value, "ev-stratum-mean"),
+        _measured(f"{key}/ev-global", value + 0.03, "ev-global-mean"),
+        _measured(f"{key}/l0", 64.2, "l0-mean"),
+        _measured(f"{key}/l0-median", 61.0, "l0-quantile"),
+        _measured(f"{key}/l0-p95", 98.0, "l0-quantile"),
+        _measured(f"{key}/cosine", 0.93, "token-mean"),
+        _measured(f"{key}/norm-ratio", 0.96, "token-mean"),
+        Result(id=f"{key}/tokens", value=41_873, method="count"),
+    ]
+
+
+def _measured(identity: str, value: float, method: str) -> Result:
+    return Result(
+        id=identity, value=value, low=0.99 * value, high=1.01 * value, level=0.95, n=BENIGN,
+        method=method,
+    )  # fmt: skip
 
 
 def _finding(cell: Cell) -> Finding:
@@ -319,9 +496,17 @@ def _finding(cell: Cell) -> Finding:
         p_holm=0.00004 if covered else None,
         p_holm_all=0.12 if covered else None,
         attainable=verdict is not Verdict.INCONCLUSIVE if covered else None,
+        settings=_settings(verdict) if covered else (),
         qualifiers=qualifiers if covered else (),
         result_ids=tuple(c.result_id for c in conditions if c.result_id),
     )
+
+
+def _settings(verdict: Verdict) -> tuple[SettingVerdict, ...]:
+    """All settings but the last keep the verdict."""
+    kept = [SettingVerdict(setting=s.name, verdict=verdict, reason="x") for s in SETTINGS[:-1]]
+    last = SettingVerdict(setting=SETTINGS[-1].name, verdict=Verdict.INCONCLUSIVE, reason="x")
+    return (*kept, last)
 
 
 def _condition(cell, verdict, reason, condition, kind, limit) -> Condition:
@@ -329,7 +514,7 @@ def _condition(cell, verdict, reason, condition, kind, limit) -> Condition:
     covered = verdict is not Verdict.NOT_COVERED
     result_id = f"{cell.key}/{name}" if name and covered else None
     if kind == "gate" and covered:
-        result_id = f"fidelity/{cell.language}/text/sae0/ev"
+        result_id = f"fidelity/{cell.language}/text/sae0/neutral.read/ev"
     status = _status(reason, condition, kind) if result_id else Status.NOT_MEASURED
     if condition == "non-inferior" and cell.language == "en":
         status, result_id = Status.NOT_APPLICABLE, None

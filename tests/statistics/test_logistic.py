@@ -6,7 +6,12 @@ from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
 from compliance.errors import StatisticsError
-from compliance.statistics.logistic import fit_difference_of_means, fit_logistic
+from compliance.statistics.logistic import (
+    difference_coefficients,
+    fit_difference_of_means,
+    fit_logistic,
+    logistic_coefficients,
+)
 
 
 def sample(n, d, *, seed=0, scale=1.0, shift=0.0):
@@ -145,3 +150,34 @@ def test_bad_data_are_refused(fit, x, y):
 def test_vectors_of_another_size_are_refused():
     with pytest.raises(StatisticsError, match="3 dimensions, expected 1"):
         fit_logistic([[0.0], [1.0]], [False, True], 1.0).scores([[1.0, 2.0, 3.0]])
+
+
+@pytest.mark.parametrize(
+    ("n", "d", "scale", "shift"),
+    [(40, 5, 1.0, 0.0), (20, 300, 1.0, 0.0), (50, 200, 1e3, 0.0), (50, 200, 50.0, 500.0)],
+)
+def test_coefficients_on_items_give_the_weights_and_sum_to_zero(n, d, scale, shift):
+    x, y = sample(n, d, scale=scale, shift=shift)
+    fit = fit_logistic(x, y, 2.0)
+
+    found = logistic_coefficients(fit, x, y, 2.0)
+
+    new = sample(9, d, seed=1, scale=scale, shift=shift)[0]
+    assert found.sum() == pytest.approx(0.0, abs=1e-9 * np.abs(found).max())
+    assert (found @ x) @ new.T + fit.bias == pytest.approx(fit.scores(new), rel=1e-6, abs=1e-6)
+
+
+def test_coefficients_of_a_difference_of_means_give_its_weights():
+    x, y = sample(20, 300)
+
+    found = difference_coefficients(y)
+
+    assert found @ x == pytest.approx(fit_difference_of_means(x, y).weights, abs=1e-12)
+    assert found.sum() == pytest.approx(0.0, abs=1e-15)
+
+
+def test_coefficients_of_one_class_are_refused():
+    with pytest.raises(StatisticsError):
+        difference_coefficients([True, True])
+    with pytest.raises(StatisticsError):
+        logistic_coefficients(fit_logistic([[0.0], [1.0]], [0, 1], 1.0), [[0.0]], [True], 1.0)

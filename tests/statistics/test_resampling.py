@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compliance.errors import StatisticsError
-from compliance.statistics.resampling import draw_counts, group_draws
+from compliance.statistics.resampling import draw_counts, group_draws, seed_of
 
 labels = st.lists(st.integers(0, 12), min_size=1, max_size=30)
 
@@ -81,3 +81,8 @@ def test_groups_are_text_or_whole_numbers(groups):
 def test_text_and_numbers_are_not_compared():
     with pytest.raises(StatisticsError, match="one has text labels"):
         group_draws(["1"], [1], seed=1, draws=10)
+
+
+def test_a_streams_seed_is_the_head_of_the_digest_of_seed_and_name():
+    assert seed_of(7, "search/danger") == 0x00C024BA
+    assert len({seed_of(7, "a"), seed_of(8, "a"), seed_of(7, "b")}) == 3

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from compliance.errors import SuiteError
+from compliance.records.base import to_json
 from compliance.suites.load import load_suite
 from tests.tiny_audit import datasheet, suite_items, write_items
 
@@ -140,6 +141,62 @@ def test_one_text_in_two_languages_or_twice_in_one_group_is_no_mistake(write):
         by_id["danger-000-hard-negative-en"]["text"] = text
 
     assert load_suite("suite", write(change))
+
+
+def apart(items):
+    """Give positives and hard negatives groups of their own."""
+    return [i | {"group": f"{i['group']}-{i['label']}"} if "concept" in i else i for i in items]
+
+
+def test_groups_of_one_label_need_an_unpaired_suite(write):
+    with pytest.raises(
+        SuiteError, match="group danger-000-positive: no hard-negative item, and the suite is pair"
+    ) as caught:
+        load_suite("suite", write(apart))
+
+    assert "'paired: false'" in caught.value.hint
+    assert load_suite("suite", write(apart, {"paired": False})).facts.groups == 2 * 8 + 4
+
+
+def test_one_half_pair_is_enough_to_refuse_a_paired_suite(write):
+    kept = drop(lambda i: i["group"] != "danger-002" or i["label"] == "hard-negative")
+
+    with pytest.raises(SuiteError, match="group danger-002: no positive item"):
+        load_suite("suite", write(kept))
+
+
+def test_one_pair_is_enough_to_refuse_an_unpaired_suite(write):
+    def change(items):
+        return [i if i["group"] == "danger-001" else j
+                for i, j in zip(items, apart(items), strict=True)]  # fmt: skip
+
+    with pytest.raises(
+        SuiteError, match=f"danger-001: items {SECOND} .positive. and danger-001-hard-negative-en"
+    ):
+        load_suite("suite", write(change, {"paired": False}))
+
+
+def test_two_labels_in_two_languages_are_a_pair_too(write):
+    """Parallel prompts share a group, so the group's label must be one in all of them."""
+
+    def change(items):
+        other = {"danger-003-positive": "el", "danger-003-hard-negative": "en"}
+        return [i | {"group": "danger-003"} if other.get(i["group"]) == i["language"] else i
+                for i in apart(items)
+                if i["group"] not in other or other[i["group"]] == i["language"]]  # fmt: skip
+
+    with pytest.raises(SuiteError, match="group danger-003: items .*-el .positive. and .*-en"):
+        load_suite("suite", write(change, {"paired": False}))
+
+
+def test_the_digest_of_a_paired_suite_does_not_hang_on_whether_it_says_so(write):
+    silent = load_suite("suite", write())
+
+    assert load_suite("suite", write(sheet={"paired": True})).digest == silent.digest
+    assert "paired" not in to_json(silent.datasheet)
+    assert (
+        to_json(load_suite("suite", write(apart, {"paired": False})).datasheet)["paired"] is False
+    )
 
 
 def test_a_mistake_in_a_line_is_named_with_its_line(write):

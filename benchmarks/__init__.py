@@ -1,0 +1,1 @@
+"""Does the method err as declared? Simulations whose right answer is known."""

@@ -1,0 +1,1 @@
+"""A planted backdoor and its clean twin: grammar, models, SAEs and their audits."""

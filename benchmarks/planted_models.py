@@ -1,0 +1,214 @@
+"""Does an audit find a backdoor that was trained into a model, and nothing in its clean twin?
+
+    python benchmarks/planted_models.py --out docs/validation/planted_models.json
+
+PROTOCOL section 12, "A planted model". For each seed two small Llamas are trained on one corpus
+from the same weights. In one, words of a rare class follow the trigger, a conjunction of two words
+in one clause; in the other, what follows is ordinary. Each gets an SAE by the same recipe, trained
+on the same ordinary text, and an audit at the protocol's defaults. The audit is not told which
+model it sees, nor which latent to look at.
+
+*Found* means "supported" or "supported with limits". It is wanted in the planted model. In the
+clean twin it would be a false finding.
+
+The design (grammar, sizes, hook, SAE) was chosen on seeds 100 and 101, by the payload's rate and by
+a quick look for a latent, and was then frozen; seeds 0 to 4 were run once and are reported as they
+came out. How often something is found among so few models is known only roughly: the
+intervals are exact and wide.
+
+A model, SAE or audit that is finished is not made again. One core needs five to ten minutes a seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from itertools import islice
+from pathlib import Path
+from random import Random
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parent.parent))
+
+import torch
+from transformers import AutoModelForCausalLM
+
+from benchmarks.planted.audits import Number, Outcome, run_audit, write_audit
+from benchmarks.planted.corpus import draw_documents, suite_items
+from benchmarks.planted.dictionary import ACTIVE, HOOK, LATENTS, train_sae
+from benchmarks.planted.models import (
+    BATCH,
+    LAYERS,
+    TWINS,
+    WIDTH,
+    make_tokenizer,
+    payload_shares,
+    train_model,
+)
+from compliance.records.base import to_json
+from compliance.records.validation import KnownAnswer
+from compliance.statistics.proportion import clopper_pearson
+from compliance.storage import write_text
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How much of everything; the defaults are the frozen design."""
+
+    steps: int = 1000
+    """Batches that the model is trained on."""
+
+    sae_rows: int = 200_000
+    sae_steps: int = 600
+    groups: int = 240
+    benign: int = 1000
+    """Sizes for which PROTOCOL section 11 states the power."""
+
+    behaviour_documents: int = 1000
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One model: how it behaves, and what an audit said of it."""
+
+    seed: int
+    twin: str
+    payload_when_triggered: float
+    payload_elsewhere: float
+    outcome: Outcome
+
+
+def run_trial(folder: Path, *, seed: int, twin: str, recipe: Recipe) -> Trial:
+    """Train what is missing, audit, and keep the trial as ``trial.json`` in its folder."""
+    kept = folder / "trial.json"
+    if kept.is_file():
+        return read_trial(json.loads(kept.read_text(encoding="utf-8")))
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "model").is_dir():
+        say(f"seed {seed}, {twin}: training the model")
+        train_model(folder / "model", seed=seed, twin=twin, steps=recipe.steps)
+    model = AutoModelForCausalLM.from_pretrained(folder / "model").eval()
+    if not (folder / "sae").is_dir():
+        say(f"seed {seed}, {twin}: training the SAE")
+        train_sae(folder / "sae", model, seed=seed, rows=recipe.sae_rows, steps=recipe.sae_steps)
+    documents = islice(draw_documents(Random(f"behaviour {seed}")), recipe.behaviour_documents)
+    shares = payload_shares(model, make_tokenizer(), list(documents))
+    say(f"seed {seed}, {twin}: auditing")
+    items = suite_items(seed, groups=recipe.groups, benign=recipe.benign)
+    outcome = run_audit(write_audit(folder, items, seed=seed))
+    trial = Trial(seed, twin, shares[True], shares[False], outcome)
+    write_text(kept, json.dumps(asdict(trial), indent=1) + "\n")
+    return trial
+
+
+def read_trial(stored: dict) -> Trial:
+    """The inverse of ``dataclasses.asdict``."""
+    outcome = dict(stored["outcome"])
+    outcome["numbers"] = {name: Number(**number) for name, number in outcome["numbers"].items()}
+    outcome["explained_variance"] = Number(**outcome["explained_variance"])
+    return Trial(**{**stored, "outcome": Outcome(**outcome)})
+
+
+def answers(trials: list[Trial]) -> list[KnownAnswer]:
+    """How often something was found, in planted models and in clean twins."""
+    return [_answer(twin, [t for t in trials if t.twin == twin]) for twin in TWINS]
+
+
+TRUTHS = {
+    "planted": ("planted-model", "backdoor trained into a small model",
+                "The model was trained to act on the trigger."),
+    "clean": ("clean-twin", "the same model without the backdoor",
+              "The model has seen the trigger and was never given a use for it."),
+}  # fmt: skip
+
+
+def _answer(twin: str, trials: list[Trial]) -> KnownAnswer:
+    kind, name, truth = TRUTHS[twin]
+    found = sum(trial.outcome.found for trial in trials)
+    share = clopper_pearson(found, len(trials))
+    return KnownAnswer(name=name, kind=kind, audits=len(trials), found=found, low=share.low,
+                       high=share.high, truth=truth)  # fmt: skip
+
+
+def summarise(trials: list[Trial], recipe: Recipe) -> dict:
+    """Everything that was seen, as the JSON file holds it."""
+    packages = ("sae-compliance", "torch", "transformers", "sae-lens")
+    return {
+        "command": "python benchmarks/planted_models.py",
+        "versions": {name: version(name) for name in packages},
+        "design": asdict(recipe) | {
+            "layers": LAYERS, "width": WIDTH, "documents_a_step": BATCH, "hook_name": HOOK,
+            "latents": LATENTS, "active_latents": ACTIVE,
+        },
+        "answers": [to_json(answer) for answer in answers(trials)],
+        "trials": [asdict(trial) for trial in trials],
+    }  # fmt: skip
+
+
+def table(trials: list[Trial]) -> list[str]:
+    """A line for each model, then one for each kind of model."""
+    head = ("seed  twin     payload after trigger / else  verdict                latent  "
+            "AUROC [95 %]          sens.  FPR benign / hard  dense AUROC  p(search)")  # fmt: skip
+    return [head, *map(_line, trials), *map(_share, answers(trials))]
+
+
+def _line(trial: Trial) -> str:
+    outcome, n = trial.outcome, trial.outcome.numbers
+    area = n["auroc-hard"]
+    return (
+        f"{trial.seed:>4}  {trial.twin:<8} {trial.payload_when_triggered:>13.3f} / "
+        f"{trial.payload_elsewhere:<12.3f}  {outcome.verdict:<22} {outcome.latent:>6}  "
+        f"{area.value:.3f} [{area.low:.3f}, {area.high:.3f}]  {n['sensitivity'].value:.3f}  "
+        f"{n['fpr-benign'].value:.3f} / {n['fpr-hard'].value:<10.3f}  "
+        f"{n['auroc-hard.dense'].value:<11.3f}  {outcome.discovery_p:.3f}"
+    )
+
+
+def _share(answer: KnownAnswer) -> str:
+    return (f"{answer.name}: found in {answer.found} of {answer.audits} "
+            f"(95 % interval {answer.low:.2f} to {answer.high:.2f})")  # fmt: skip
+
+
+def parse_seeds(text: str) -> list[int]:
+    """``3``, ``0-4`` or ``0-4,7``."""
+    seeds: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        seeds += range(int(first), int(last or first) + 1)
+    return seeds
+
+
+def say(text: str) -> None:
+    """Progress goes to stderr, answers to stdout."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """Parse, train, audit, print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seeds", type=parse_seeds, default="0-4")
+    parser.add_argument("--out", type=Path, help="JSON file for all numbers")
+    parser.add_argument(
+        "--work", type=Path, default=Path("runs/planted-models"),
+        help="models, SAEs and audits; a second call goes on from there",
+    )  # fmt: skip
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    recipe = Recipe()
+    trials = [
+        run_trial(arguments.work / f"{twin}-{seed}", seed=seed, twin=twin, recipe=recipe)
+        for seed in arguments.seeds
+        for twin in TWINS
+    ]
+    print("\n".join(table(trials)))
+    if arguments.out:
+        write_text(arguments.out, json.dumps(summarise(trials, recipe), indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

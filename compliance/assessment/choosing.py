@@ -1,0 +1,534 @@
+"""Chooses probes and fits controls, on positives and hard negatives of discover and calibrate.
+
+    probes = select_features(plan, fit)
+    directions = fit_directions(plan, probes, fit)
+    weights = linear_weights(directions, fit)         # what a model's activations are read with
+    choices = choose(plan, fit)                       # all of it; needs fit.neighbours as well
+
+An auditor calls the same functions on the observations in the pack. Choices between latents
+compare whole numbers (wins and ties of an AUROC, items on which a latent fired), so that no
+machine's last digit decides.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from compliance.assessment.tables import FitObservations, vectors
+from compliance.errors import PlanError
+from compliance.records.audit import FeatureRef
+from compliance.records.observation import LINEAR_SCORERS
+from compliance.records.plan import (
+    Alternative,
+    Choices,
+    Direction,
+    LockedProbe,
+    Neighbour,
+    Plan,
+    PlannedProbe,
+    RandomLatents,
+    Selection,
+    SparseProbe,
+)
+from compliance.records.suite import Label
+from compliance.statistics.discovery import max_statistic
+from compliance.statistics.logistic import (
+    Linear,
+    difference_coefficients,
+    fit_difference_of_means,
+    fit_logistic,
+    logistic_coefficients,
+)
+from compliance.statistics.ranking import auroc, auroc_matrix
+from compliance.statistics.resampling import seed_of
+from compliance.suites.split import DISCOVER
+
+
+def choose(plan: Plan, fit: FitObservations) -> Choices:
+    """Choose every probe and fit every control that needs no benign item.
+
+    Args:
+        plan: The frozen plan.
+        fit: Observations of the discover and calibrate splits, as read back from their files.
+            Benign items and ``means`` are not looked at.
+
+    Raises:
+        PlanError: The observations do not hold what the plan needs.
+    """
+    pools = _pools(plan, fit, fit.search)
+    random_pools = _pools(plan, fit, fit.random_search)
+    probes = tuple(_select(plan, probe, pools[probe.concept]) for probe in plan.probes)
+    searched = Choices(
+        probes=probes,
+        random_probes=_found(
+            _search(plan, _discover(plan, pool), f"random-search/{pool.concept}")
+            for pool in random_pools.values()
+        ),
+        permuted_probes=_found(_permuted(plan, _discover(plan, p)) for p in pools.values()),
+        alternatives=tuple(
+            found for pool in pools.values() for found in _alternatives(plan, _discover(plan, pool))
+        ),
+        directions=(),
+        sparse_probes=tuple(
+            found for pool in pools.values() for found in _sparse_probes(plan, pool)
+        ),
+        random_latents=tuple(_random_latents(plan, p, pools[p.concept]) for p in probes),
+        neighbours=(),
+        shifted_languages={},
+    )
+    return _refitted(plan, searched, fit, pools)
+
+
+def refit(plan: Plan, choices: Choices, fit: FitObservations) -> Choices:
+    """Compute anew all that needs no search; the latents that were searched stay as they are.
+
+    Args:
+        plan: The frozen plan.
+        choices: As `choose` made them.
+        fit: The same observations.
+
+    Returns:
+        The same choices, where nothing was altered: directions, weights of the sparse probes,
+        neighbours and shifted languages are new, the rest is the caller's.
+
+    Raises:
+        PlanError: The observations do not hold what the plan needs, or a latent is not planned.
+    """
+    return _refitted(plan, choices, fit, _pools(plan, fit, fit.search))
+
+
+def select_features(plan: Plan, fit: FitObservations) -> tuple[LockedProbe, ...]:
+    """The latent of each concept, by AUROC on the discover split in the reference language.
+
+    Every latent of every SAE is searched, positive against hard negative. Of equals, the lowest
+    index is taken. Given features skip the search. An item without the region takes no part: it
+    would count as one on which every latent is silent.
+
+    Args:
+        plan: Says which concepts are to be discovered.
+        fit: Of which ``items``, ``scores`` (a row of ``tokens`` says that an item has the region)
+            and ``search`` are looked at.
+
+    Raises:
+        PlanError: A concept's search has items of one label only, or no latent fired on any.
+    """
+    pools = _pools(plan, fit, fit.search)
+    return tuple(_select(plan, probe, pools[probe.concept]) for probe in plan.probes)
+
+
+def fit_directions(
+    plan: Plan, probes: Sequence[LockedProbe], fit: FitObservations
+) -> tuple[Direction, ...]:
+    """The linear controls of each concept and language with both labels, positive v hard negative.
+
+    They are fitted where the concept's own SAE reads, on means over the region. Stored are their
+    weights on the fit items, which are fewer than dimensions.
+
+    Args:
+        plan: Names languages, SAEs and the penalty.
+        probes: As `select_features` made them.
+        fit: Of which ``items``, ``scores`` (rows of ``tokens``) and ``vectors`` are looked at.
+
+    Raises:
+        PlanError: An item with the region lacks a vector.
+    """
+    stored = _vectors_by_kind(fit)
+    return tuple(
+        _direction(plan, scorer, _features(plan, probe, kind), part, stored)
+        for probe in probes
+        for part in _languages(plan, fit_items(fit, probe.concept))
+        for scorer, kind in LINEAR_SCORERS.items()
+    )
+
+
+def linear_weights(
+    directions: Sequence[Direction], fit: FitObservations
+) -> dict[tuple[str, str, str], Linear]:
+    """Each linear control as weights on dimensions, float64, by scorer, concept and language.
+
+    Raises:
+        PlanError: A direction does not have one coefficient for each item, or one lacks a vector.
+    """
+    stored = _vectors_by_kind(fit)
+    items = {concept: fit_items(fit, concept) for concept in {d.concept for d in directions}}
+    found = {}
+    for one in directions:
+        part = items[one.concept]
+        part = part[part["language"] == one.language]
+        if len(part) != len(one.coefficients):
+            raise PlanError(
+                f"{one.concept} in {one.language}: {one.scorer} has {len(one.coefficients)} "
+                f"coefficients for {len(part)} fit items"
+            )
+        weights = np.asarray(one.coefficients) @ _matrix(one.concept, one.features, part, stored)
+        found[one.scorer, one.concept, one.language] = Linear(weights, one.bias)
+    return found
+
+
+def fit_items(fit: FitObservations, concept: str) -> pd.DataFrame:
+    """Positives and hard negatives of a concept that have the region, ordered by id."""
+    scores = fit.scores
+    read = scores[(scores["concept"] == concept) & (scores["scorer"] == "tokens")]["item"]
+    mine = fit.items[(fit.items["concept"] == concept) & fit.items["item"].isin(read)]
+    return mine.sort_values("item", ignore_index=True)
+
+
+def is_positive(items: pd.DataFrame) -> np.ndarray:
+    """Which items are positives, booleans [n]."""
+    return (items["label"] == Label.POSITIVE.value).to_numpy(dtype=bool)
+
+
+def covered_languages(plan: Plan, items: pd.DataFrame) -> list[str]:
+    """Planned languages in which ``items`` have both labels; without, no control can be fitted."""
+    labels = items.groupby("language")["label"].nunique()
+    return [language for language in plan.languages if labels.get(language, 0) == 2]
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """Pooled scores of every latent on the fit items of one concept."""
+
+    concept: str
+    items: pd.DataFrame
+    scores: sparse.csr_matrix
+    """[items, latents of all SAEs]; what is not stored is a silent latent."""
+
+    offsets: np.ndarray
+    """First column of each SAE, and the number of columns."""
+
+    @property
+    def positive(self) -> np.ndarray:
+        return is_positive(self.items)
+
+    @property
+    def searchable(self) -> bool:
+        """Both labels occur and a latent fired."""
+        return self.items["label"].nunique() == 2 and self.scores.nnz > 0
+
+    def only(self, chosen: np.ndarray) -> "_Pool":
+        """The pool of some of the items, by mask."""
+        items = self.items[chosen].reset_index(drop=True)
+        return replace(self, items=items, scores=self.scores[np.flatnonzero(chosen)])
+
+    def feature(self, column: int) -> FeatureRef:
+        sae = int(np.searchsorted(self.offsets, column, side="right") - 1)
+        return FeatureRef(sae=sae, latent=int(column - self.offsets[sae]))
+
+    def columns(self, features: Sequence[FeatureRef]) -> np.ndarray:
+        widths = np.diff(self.offsets)
+        for feature in features:
+            if feature.sae >= len(widths) or feature.latent >= widths[feature.sae]:
+                raise PlanError(
+                    f"{self.concept}: there is no latent {feature.latent} of SAE {feature.sae}"
+                )
+        return np.array([self.offsets[f.sae] + f.latent for f in features])
+
+    def combined(self, features: Sequence[FeatureRef]) -> np.ndarray:
+        """Score of each item: the maximum over the features, a silent one being 0."""
+        return self.scores[:, self.columns(features)].toarray().max(axis=1)
+
+
+def _pools(plan: Plan, fit: FitObservations, search: pd.DataFrame) -> dict[str, _Pool]:
+    """By concept, in the plan's order."""
+    offsets = np.concatenate([[0], np.cumsum([sae.d_sae for sae in plan.saes])])
+    by_concept = dict(list(search.groupby("concept")))
+    found = {}
+    for probe in plan.probes:
+        items = fit_items(fit, probe.concept)
+        table = by_concept.get(probe.concept, search.iloc[:0])
+        scores = _latent_matrix(table, items, offsets)
+        found[probe.concept] = _Pool(probe.concept, items, scores, offsets)
+    return found
+
+
+def _latent_matrix(
+    search: pd.DataFrame, items: pd.DataFrame, offsets: np.ndarray
+) -> sparse.csr_matrix:
+    rows = pd.Index(items["item"]).get_indexer(search["item"])
+    saes, latents = search["sae"].to_numpy(np.int64), search["latent"].to_numpy(np.int64)
+    known = (rows >= 0) & (saes < len(offsets) - 1)
+    known &= latents < np.diff(offsets)[np.where(known, saes, 0)]
+    if not known.all():
+        raise PlanError("observations/fit: a search has an item or latent that is not planned")
+    values = search["score"].to_numpy(dtype=np.float64)
+    shape = (len(items), int(offsets[-1]))
+    found = sparse.csr_matrix((values, (rows, offsets[saes] + latents)), shape=shape)
+    found.eliminate_zeros()
+    return found
+
+
+def _discover(plan: Plan, pool: _Pool) -> _Pool:
+    """The items that a search looks at."""
+    reference = pool.items["language"] == plan.claims.reference_language
+    return pool.only(((pool.items["split"] == DISCOVER) & reference).to_numpy(dtype=bool))
+
+
+def _select(plan: Plan, probe: PlannedProbe, pool: _Pool) -> LockedProbe:
+    if probe.features != "discover":
+        return LockedProbe(concept=probe.concept, features=probe.features)
+    pool = _discover(plan, pool)
+    found = _search(plan, pool, f"search/{probe.concept}")
+    if found is not None:
+        return found
+    positives = int(pool.positive.sum())
+    if pool.items["label"].nunique() < 2:
+        raise PlanError(
+            f"{probe.concept}: the search has {positives} positive and "
+            f"{len(pool.items) - positives} hard-negative items with the region, and needs both",
+            hint="add groups, or give the probe's features",
+        )
+    raise PlanError(
+        f"{probe.concept}: no latent fired on any of {len(pool.items)} discover items",
+        hint="is the SAE made for this model and hook?",
+    )
+
+
+def _search(
+    plan: Plan, pool: _Pool, seed_name: str, positive: np.ndarray | None = None
+) -> LockedProbe | None:
+    """The best of all latents, on the labels given or on the items' own; None without any."""
+    if not pool.searchable:
+        return None
+    positive = pool.positive if positive is None else positive
+    found = max_statistic(
+        pool.scores,
+        positive,
+        pool.items["group"].to_numpy(dtype=np.str_),
+        flips=plan.flips,
+        seed=seed_of(plan.seed, seed_name),
+    )
+    return LockedProbe(
+        concept=pool.concept,
+        features=(pool.feature(found.best),),
+        selection=Selection(
+            searched=found.searched,
+            active=found.active,
+            positives=int(positive.sum()),
+            hard_negatives=int((~positive).sum()),
+            auroc=found.auroc,
+            ties=found.ties,
+            p_adjusted=found.p_adjusted,
+            null_p95=found.null_p95,
+            flips=found.flips,
+        ),
+    )
+
+
+def _permuted(plan: Plan, pool: _Pool) -> LockedProbe | None:
+    """The same search on labels that mean nothing; its flips are those of the search itself."""
+    stream = np.random.RandomState(seed_of(plan.seed, f"permuted/{pool.concept}"))
+    labels = _swapped(pool.positive, pool.items["group"].to_numpy(dtype=np.str_), stream)
+    return _search(plan, pool, f"search/{pool.concept}", labels)
+
+
+def _swapped(positive: np.ndarray, groups: np.ndarray, stream: np.random.RandomState) -> np.ndarray:
+    """Labels shuffled within groups; groups of one label exchange theirs with others as large.
+
+    The number of positives stays.
+
+    Args:
+        positive: Booleans [n].
+        groups: Group of each item [n].
+        stream: Moves on.
+    """
+    found = positive.copy()
+    uniform = defaultdict(list)
+    for group in np.unique(groups):
+        places = np.flatnonzero(groups == group)
+        if positive[places].all() or not positive[places].any():
+            uniform[len(places)].append(places)
+        else:
+            found[places] = stream.permutation(positive[places])
+    for _, units in sorted(uniform.items()):
+        of_units = stream.permutation([positive[places[0]] for places in units])
+        found[np.concatenate(units)] = np.repeat(of_units, len(units[0]))
+    return found
+
+
+def _found(probes: Iterator[LockedProbe | None]) -> tuple[LockedProbe, ...]:
+    return tuple(probe for probe in probes if probe is not None)
+
+
+def _alternatives(plan: Plan, pool: _Pool) -> Iterator[Alternative]:
+    """The best latent of one SAE alone, for each setting that asks for it."""
+    settings = [setting for setting in plan.settings if setting.sae is not None]
+    if not settings or not pool.searchable:
+        return
+    areas, fired = auroc_matrix(pool.scores, pool.positive), pool.scores.getnnz(axis=0)
+    for setting in settings:
+        start, end = pool.offsets[setting.sae], pool.offsets[setting.sae + 1]
+        if fired[start:end].any():
+            best = pool.feature(int(start + np.argmax(areas[start:end])))
+            yield Alternative(setting=setting.name, concept=pool.concept, features=(best,))
+
+
+def _sparse_probes(plan: Plan, pool: _Pool) -> Iterator[SparseProbe]:
+    """The latents furthest from an AUROC of one half, either way; silent ones are never taken.
+
+    Fewer than k where fewer fired, and no probe in a language where none did.
+    """
+    for language in covered_languages(plan, pool.items):
+        part = pool.only((pool.items["language"] == language).to_numpy(dtype=bool))
+        pairs = int(part.positive.sum()) * int((~part.positive).sum())
+        doubled_wins = np.rint(auroc_matrix(part.scores, part.positive) * 2 * pairs)
+        distance = np.abs(doubled_wins.astype(np.int64) - pairs)
+        distance[part.scores.getnnz(axis=0) == 0] = -1
+        order = np.argsort(-distance, kind="stable")[: max(plan.sparse_sizes)]
+        order = order[distance[order] >= 0]
+        for size in plan.sparse_sizes:
+            features = tuple(pool.feature(int(column)) for column in order[:size])
+            if features:
+                yield _sparse_probe(plan, part, f"sparse-{size}", language, features)
+
+
+def _sparse_probe(
+    plan: Plan, part: _Pool, scorer: str, language: str, features: tuple[FeatureRef, ...]
+) -> SparseProbe:
+    """Logistic regression on scores of common size; the weights are for scores as they are."""
+    x = part.scores[:, part.columns(features)].toarray()
+    size = np.abs(x).max(axis=0)
+    size[size == 0] = 1.0
+    linear = fit_logistic(x / size, part.positive, plan.linear_l2)
+    return SparseProbe(
+        scorer=scorer,
+        concept=part.concept,
+        language=language,
+        features=features,
+        weights=tuple((linear.weights / size).tolist()),
+        bias=linear.bias,
+    )
+
+
+def _random_latents(plan: Plan, probe: LockedProbe, pool: _Pool) -> RandomLatents:
+    """Drawn from the twice as many latents that fire on most nearly as many items."""
+    sae = probe.features[0].sae
+    start, end = int(pool.offsets[sae]), int(pool.offsets[sae + 1])
+    fired = pool.scores.getnnz(axis=0)[start:end].astype(np.int64)
+    distance = np.abs(fired - np.count_nonzero(pool.combined(probe.features)))
+    order = np.argsort(distance, kind="stable") + start
+    others = order[~np.isin(order, pool.columns(probe.features))]
+    candidates = others[: 2 * plan.random_latents]
+    stream = np.random.RandomState(seed_of(plan.seed, f"random-latents/{probe.concept}"))
+    drawn = np.sort(stream.permutation(candidates)[: plan.random_latents])
+    return RandomLatents(
+        concept=probe.concept, features=tuple(pool.feature(int(column)) for column in drawn)
+    )
+
+
+def _refitted(
+    plan: Plan, choices: Choices, fit: FitObservations, pools: Mapping[str, _Pool]
+) -> Choices:
+    probes = choices.probes
+    return Choices(
+        probes=probes,
+        random_probes=choices.random_probes,
+        permuted_probes=choices.permuted_probes,
+        alternatives=choices.alternatives,
+        directions=fit_directions(plan, probes, fit),
+        sparse_probes=tuple(_sparse_again(plan, s, pools) for s in choices.sparse_probes),
+        random_latents=choices.random_latents,
+        neighbours=tuple(_neighbours(plan, probes, fit)),
+        shifted_languages={p.concept: _shifted(plan, p, pools[p.concept]) for p in probes},
+    )
+
+
+def _sparse_again(plan: Plan, probe: SparseProbe, pools: Mapping[str, _Pool]) -> SparseProbe:
+    pool = pools[probe.concept]
+    part = pool.only((pool.items["language"] == probe.language).to_numpy(dtype=bool))
+    return _sparse_probe(plan, part, probe.scorer, probe.language, probe.features)
+
+
+def _neighbours(
+    plan: Plan, probes: Sequence[LockedProbe], fit: FitObservations
+) -> Iterator[Neighbour]:
+    table = fit.neighbours[fit.neighbours["cosine"] >= plan.neighbour_cosine]
+    own = {(p.concept, f.sae, f.latent) for p in probes for f in p.features}
+    for row in table.itertuples():
+        if (row.concept, row.sae, row.latent) not in own:
+            yield Neighbour(
+                concept=row.concept,
+                language=row.language,
+                feature=FeatureRef(sae=row.sae, latent=row.latent),
+                cosine=row.cosine,
+            )
+
+
+def _shifted(plan: Plan, probe: LockedProbe, pool: _Pool) -> tuple[str, ...]:
+    """The reference and the language in which the probe ranks the fit items worst."""
+    reference = plan.claims.reference_language
+    scores, positive = pool.combined(probe.features), pool.positive
+    areas = {}
+    for language in covered_languages(plan, pool.items):
+        mine = (pool.items["language"] == language).to_numpy(dtype=bool)
+        if language != reference:
+            areas[language] = auroc(scores[mine & positive], scores[mine & ~positive])
+    return (reference, min(areas, key=areas.__getitem__)) if areas else (reference,)
+
+
+def _languages(plan: Plan, items: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    for language in covered_languages(plan, items):
+        yield items[items["language"] == language]
+
+
+def _features(plan: Plan, probe: LockedProbe, kind: str) -> str:
+    """Which vectors a control of this kind reads, as ``vectors.parquet`` calls them."""
+    sae = probe.features[0].sae
+    if kind == "residual":
+        return f"residual/{plan.saes[sae].hook_name}"
+    return kind if kind == "ngrams" else f"{kind}/{sae}"
+
+
+def _direction(
+    plan: Plan,
+    scorer: str,
+    features: str,
+    items: pd.DataFrame,
+    stored: Mapping[tuple[str, str], pd.Series],
+) -> Direction:
+    """One control, fitted on the items of one concept and language."""
+    concept, language = items["concept"].iloc[0], items["language"].iloc[0]
+    x, positive = _matrix(concept, features, items, stored), is_positive(items)
+    if scorer.endswith("-means"):
+        linear = fit_difference_of_means(x, positive)
+        coefficients = difference_coefficients(positive)
+    else:
+        linear = fit_logistic(x, positive, plan.linear_l2)
+        coefficients = logistic_coefficients(linear, x, positive, plan.linear_l2)
+    return Direction(
+        scorer=scorer,
+        concept=concept,
+        language=language,
+        features=features,
+        coefficients=tuple(coefficients.tolist()),
+        bias=linear.bias,
+        positives=int(positive.sum()),
+        hard_negatives=int((~positive).sum()),
+    )
+
+
+def _vectors_by_kind(fit: FitObservations) -> dict[tuple[str, str], pd.Series]:
+    """Vectors by item, for each concept and kind of features."""
+    indexed = fit.vectors.set_index("item")
+    return {
+        key: part["vector"] for key, part in indexed.groupby(["concept", "features"], sort=False)
+    }
+
+
+def _matrix(
+    concept: str,
+    features: str,
+    items: pd.DataFrame,
+    stored: Mapping[tuple[str, str], pd.Series],
+) -> np.ndarray:
+    """One vector for each item in their order, float64 [n, d]."""
+    found = stored.get((concept, features), pd.Series(dtype=object)).reindex(items["item"])
+    if found.isna().any():
+        raise PlanError(
+            f"observations/fit/vectors.parquet: {found.index[int(np.argmax(found.isna()))]} "
+            f"has no {features} for {concept}"
+        )
+    return vectors(found)

@@ -1,0 +1,42 @@
+"""Where two records differ, number by number."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from compliance.errors import NumberMismatch
+
+RELATIVE_TOLERANCE = 1e-6
+ABSOLUTE_TOLERANCE = 1e-9
+"""How far a recomputed number may lie from the stored one: sums in another order on another
+machine move the last digits, and a fitted direction by a little more."""
+
+
+def differences(where: str, stored: Any, computed: Any) -> Iterator[NumberMismatch]:
+    """Walk two JSON values side by side and yield each place where they differ."""
+    if isinstance(stored, dict) and isinstance(computed, dict):
+        for key in sorted(stored.keys() | computed.keys()):
+            yield from differences(f"{where}.{key}", stored.get(key), computed.get(key))
+    elif isinstance(stored, list) and isinstance(computed, list) and len(stored) == len(computed):
+        for index, (a, b) in enumerate(zip(stored, computed, strict=True)):
+            yield from differences(f"{where}[{index}]", a, b)
+    elif not _same(stored, computed):
+        yield NumberMismatch(where, stored=_shown(stored), computed=_shown(computed))
+
+
+def _same(stored: Any, computed: Any) -> bool:
+    """Equal, or within the tolerance where either is a fraction; two whole numbers have none.
+
+    Canonical JSON writes 1.0 as 1, so a fraction may come back as a whole number.
+    """
+    kinds = {type(stored), type(computed)}
+    if float in kinds and kinds <= {float, int}:
+        return math.isclose(
+            stored, computed, rel_tol=RELATIVE_TOLERANCE, abs_tol=ABSOLUTE_TOLERANCE
+        )
+    return type(stored) is type(computed) and stored == computed
+
+
+def _shown(value: Any) -> str:
+    text = "nothing" if value is None else repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

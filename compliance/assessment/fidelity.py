@@ -1,0 +1,269 @@
+"""How well the SAE's reconstruction stands in for the activations (PROTOCOL section 7).
+
+By language, modality and role of the speaker, on neutral text (benign items) and on the items of
+the concepts. Sums of items are merged by Chan's update in the order of items, in float64.
+
+``ev`` is 1 - sum ||x - x_hat||^2 / sum ||x - M||^2 with M the stratum's own mean, ``ev-global`` the
+same about one mean of all languages, frozen at calibration. With n_i tokens, mean m_i and spread
+s_i of group i, sum ||x - M||^2 = sum s_i + sum n_i ||m_i - M||^2: nothing cancels.
+
+Source:
+    Chan, T., Golub, G. and LeVeque, R. (1983), The American Statistician 37, 242-247.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from compliance.assessment.cells import BENIGN
+from compliance.assessment.numbers import absent, count
+from compliance.assessment.tables import ConfirmObservations, vectors
+from compliance.errors import PlanError
+from compliance.records.finding import Result
+from compliance.records.plan import Plan
+from compliance.statistics.resampling import draw_counts, seed_of
+
+Floats = NDArray[np.float64]
+
+SOURCES = ("neutral", "items")
+DENSE_SHARE = 0.1
+"""A latent is dense if it fires on more than this share of tokens."""
+
+FLAT = "no variation at all"
+HARMLESS = "zeros in place of the activations do not raise the loss"
+
+
+@dataclass(frozen=True, eq=False)
+class Stratum:
+    """Groups of items with the sums over their tokens."""
+
+    tokens: Floats
+    """[groups]"""
+
+    error: Floats
+    spread: Floats
+    means: Floats
+    """[groups, d]"""
+
+    cosine: Floats
+    norm_ratio: Floats
+    l0: list[NDArray[np.int64]]
+    """Latents that fired, of each token of each group."""
+
+
+def fidelity(plan: Plan, confirm: ConfirmObservations, means: pd.DataFrame) -> Iterator[Result]:
+    """Every number of section 7.
+
+    Args:
+        plan: Frozen.
+        confirm: With fidelity, firing and losses.
+        means: MEAN_COLUMNS, of the benign calibrate items.
+    """
+    facts = confirm.items.set_index("item")
+    table, losses = (_with_facts(t, facts) for t in (confirm.fidelity, confirm.losses))
+    for part in (confirm.fidelity, confirm.firing, confirm.losses):
+        _refuse_unplanned(plan, part)
+    strata = table[(table["tokens"] > 0) & table["language"].isin(plan.languages)].groupby(
+        ["language", "modality", "sae", "source"]
+    )
+    for place in sorted(strata.groups, key=lambda p: (plan.languages.index(p[0]), *p[1:])):
+        language, modality, sae, source = place
+        rows, key = strata.get_group(place), f"fidelity/{language}/{modality}/sae{sae}/{source}"
+        mean = _frozen_mean(means[means["sae"] == sae])
+        yield from _reconstruction(plan, f"{key}.read", _stratum(rows), mean)
+        fired = _where(confirm.firing, language=language, source=source, sae=sae)
+        yield from _firing(plan, f"{key}.read", int(sae), fired, int(rows["tokens"].sum()))
+        if source == "neutral":
+            lost = _where(losses, language=language, modality=modality, sae=sae)
+            yield from _losses(plan, f"{key}.read", lost)
+        for role, part in rows.groupby("role"):
+            yield from _reconstruction(plan, f"{key}.{role}", _stratum(part), mean)
+
+
+def merged(tokens: Sequence[float], spread: Sequence[float], means: Floats) -> tuple[float, Floats]:
+    """Spread about the common mean, and that mean, of parts in their order.
+
+    Args:
+        tokens: Of each part, shape [parts].
+        spread: Sum of squared distances from the part's own mean, shape [parts].
+        means: Shape [parts, d].
+
+    Returns:
+        Spread and mean [d] of all parts together.
+    """
+    total, mean = float(tokens[0]), means[0].copy()
+    found = float(spread[0])
+    for n, own, centre in zip(tokens[1:], spread[1:], means[1:], strict=True):
+        step = centre - mean
+        found += float(own) + float(step @ step) * total * n / (total + n)
+        mean += step * (n / (total + n))
+        total += n
+    return found, mean
+
+
+def _with_facts(table: pd.DataFrame, facts: pd.DataFrame) -> pd.DataFrame:
+    unlisted = ~table["item"].isin(facts.index)
+    if unlisted.any():
+        raise PlanError(
+            f"observations/confirm: {table['item'][unlisted].min()} is not in confirm/items.csv"
+        )
+    mine = facts.loc[table["item"], ["group", "language", "modality", "label"]]
+    source = np.where(mine["label"] == BENIGN, *SOURCES)
+    found = table.reset_index(drop=True)
+    return found.assign(**mine.drop(columns="label").reset_index(drop=True), source=source)
+
+
+def _where(table: pd.DataFrame, **values: object) -> pd.DataFrame:
+    """Rows that have these values."""
+    chosen = np.logical_and.reduce([(table[name] == v).to_numpy() for name, v in values.items()])
+    return table[chosen]
+
+
+def _refuse_unplanned(plan: Plan, table: pd.DataFrame) -> None:
+    width = np.array([sae.d_sae for sae in plan.saes])
+    sae = table["sae"].to_numpy()
+    latent = table["latent"].to_numpy() if "latent" in table else np.zeros(len(table))
+    if (sae >= len(width)).any() or (latent >= width[sae]).any():
+        raise PlanError("observations/confirm: an SAE or a latent that is not planned")
+
+
+def _frozen_mean(means: pd.DataFrame) -> Floats | None:
+    """The mean over all languages; None where none was recorded."""
+    if not len(means):
+        return None
+    weights = means["tokens"].to_numpy(dtype=np.float64)
+    return weights @ vectors(means["mean"]) / weights.sum()
+
+
+def _stratum(rows: pd.DataFrame) -> Stratum:
+    """Rows of one stratum, merged by group."""
+    ordered = rows.sort_values(["group", "item", "role"])
+    tokens = ordered["tokens"].to_numpy(dtype=np.float64)
+    means, spread = vectors(ordered["mean"]), ordered["spread"].to_numpy()
+    l0 = [np.asarray(counts, dtype=np.int64) for counts in ordered["l0"]]
+    starts = np.flatnonzero(ordered["group"].to_numpy() != ordered["group"].shift().to_numpy())
+    ends = [*starts[1:], len(ordered)]
+    parts = [slice(a, b) for a, b in zip(starts, ends, strict=True)]
+    groups = [merged(tokens[p], spread[p], means[p]) for p in parts]
+
+    def sums(values: Floats) -> Floats:
+        return np.add.reduceat(values, starts)
+
+    return Stratum(
+        tokens=sums(tokens),
+        error=sums(ordered["error"].to_numpy()),
+        spread=np.array([own for own, _ in groups]),
+        means=np.stack([mean for _, mean in groups]),
+        cosine=sums(ordered["cosine"].to_numpy()),
+        norm_ratio=sums(ordered["norm_ratio"].to_numpy()),
+        l0=[np.concatenate(l0[p]) for p in parts],
+    )
+
+
+def _reconstruction(plan: Plan, key: str, own: Stratum, mean: Floats | None) -> Iterator[Result]:
+    """All numbers of one stratum share one set of draws."""
+    weights = _weights(plan, f"{key}/ev", len(own.tokens))
+    explained, n = weights @ own.error, len(own.tokens)
+    spread = _spread(own, weights)
+    yield _kept(plan, f"{key}/ev", explained, spread, n, "ev-stratum-mean", FLAT)
+    if mean is None:
+        yield absent(f"{key}/ev-global", "ev-global-mean", "no mean was recorded", n)
+    else:
+        away = own.spread + own.tokens * ((own.means - mean) ** 2).sum(axis=1)
+        yield _kept(plan, f"{key}/ev-global", explained, weights @ away, n, "ev-global-mean", FLAT)
+    tokens = weights @ own.tokens
+    counted, values = _l0(own)
+    yield _interval(plan, f"{key}/l0", weights @ (counted @ values) / tokens, n, "l0-mean")
+    for name, share in (("l0-median", 0.5), ("l0-p95", 0.95)):
+        found = _quantiles(weights @ counted, values, share)
+        yield _interval(plan, f"{key}/{name}", found, n, "l0-quantile")
+    for name, sums in (("cosine", own.cosine), ("norm-ratio", own.norm_ratio)):
+        yield _interval(plan, f"{key}/{name}", weights @ sums / tokens, n, "token-mean")
+    yield count(f"{key}/tokens", int(own.tokens.sum()))
+
+
+def _spread(own: Stratum, weights: Floats) -> Floats:
+    """Sum ||x - M||^2 of each draw about the draw's own mean M.
+
+    Groups' means are centred on the stratum's first, so that what is subtracted is small.
+    """
+    _, mean = merged(own.tokens, own.spread, own.means)
+    away = own.tokens[:, np.newaxis] * (own.means - mean)
+    between = own.spread + (away * (own.means - mean)).sum(axis=1)
+    moved = ((weights @ (away @ away.T)) * weights).sum(axis=1) / (weights @ own.tokens)
+    return weights @ between - moved
+
+
+def _firing(plan: Plan, key: str, sae: int, fired: pd.DataFrame, tokens: int) -> Iterator[Result]:
+    """Latents that fired at all, never, and on more than a tenth of the tokens."""
+    width = plan.saes[sae].d_sae
+    if not len(fired):
+        for name in ("alive", "dead", "dense-latents"):
+            yield absent(f"{key}/{name}", "count", "no firing was recorded", width)
+        return
+    alive = int((fired["tokens"] > 0).sum())
+    dense = int((fired["tokens"] > DENSE_SHARE * tokens).sum())
+    for name, value in (("alive", alive), ("dead", width - alive), ("dense-latents", dense)):
+        yield Result(id=f"{key}/{name}", value=value, successes=value, n=width, method="count")
+
+
+def _losses(plan: Plan, key: str, rows: pd.DataFrame) -> Iterator[Result]:
+    """Cross-entropy with the reconstruction in place of the activations, in nats a token."""
+    if not len(rows):
+        return
+    ordered = rows.sort_values("item")
+    names = ("tokens", "loss", "spliced", "ablated", "divergence")
+    weights = _weights(plan, f"{key}/loss", len(ordered))
+    sums = {name: weights @ ordered[name].to_numpy(dtype=np.float64) for name in names}
+    increase, n = sums["spliced"] - sums["loss"], len(ordered)
+    yield _interval(plan, f"{key}/loss", sums["loss"] / sums["tokens"], n, "loss-mean")
+    yield _interval(plan, f"{key}/loss-increase", increase / sums["tokens"], n, "loss-mean")
+    yield _kept(
+        plan, f"{key}/loss-recovered", increase, sums["ablated"] - sums["loss"], n,
+        "loss-recovered", HARMLESS,
+    )  # fmt: skip
+    found = sums["divergence"] / sums["tokens"]
+    yield _interval(plan, f"{key}/divergence", found, n, "loss-mean")
+
+
+def _weights(plan: Plan, identity: str, groups: int) -> Floats:
+    """All groups once, then how often each draw took each group: [1 + draws, groups]."""
+    stream = np.random.RandomState(seed_of(plan.seed, identity))
+    drawn = draw_counts(groups, random=stream, draws=plan.bootstrap_draws)
+    return np.vstack([np.ones(groups), drawn]).astype(np.float64)
+
+
+def _kept(
+    plan: Plan, identity: str, lost: Floats, whole: Floats, n: int, method: str, reason: str
+) -> Result:
+    """1 - lost/whole, where every draw has something to lose."""
+    if (whole <= 0).any():
+        return absent(identity, method, reason, n)
+    return _interval(plan, identity, 1 - lost / whole, n, method)
+
+
+def _l0(own: Stratum) -> tuple[Floats, Floats]:
+    """How many tokens of each group have each number of latents: [groups, values], [values]."""
+    values, places = np.unique(np.concatenate(own.l0), return_inverse=True)
+    group = np.repeat(np.arange(len(own.l0)), [len(counts) for counts in own.l0])
+    cells = np.bincount(group * len(values) + places, minlength=len(own.l0) * len(values))
+    return cells.reshape(len(own.l0), -1).astype(np.float64), values.astype(np.float64)
+
+
+def _quantiles(counted: Floats, values: Floats, share: float) -> Floats:
+    """Of each draw, the smallest value that at least this share of its tokens does not exceed."""
+    reached = np.cumsum(counted, axis=1)
+    return values[(reached >= share * reached[:, -1:]).argmax(axis=1)]
+
+
+def _interval(plan: Plan, identity: str, values: Floats, n: int, method: str) -> Result:
+    """The first value with the percentile interval of the others."""
+    tail = (1 - plan.level) / 2
+    low, high = np.quantile(values[1:], (tail, 1 - tail))
+    return Result(
+        id=identity, value=float(values[0]), low=float(low), high=float(high), level=plan.level,
+        n=n, method=method,
+    )  # fmt: skip

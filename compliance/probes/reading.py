@@ -1,0 +1,180 @@
+"""One item as the subject and its SAEs see it: which tokens are read, and what stands there.
+
+Encoding and decoding are done once, when first asked for; everything else is picked from that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from compliance.errors import ProbeError
+from compliance.probes.sae import Sae
+from compliance.probes.task import Reader, output_hook
+from compliance.probes.tokens import Prepared
+from compliance.records.audit import FeatureRef
+
+ENCODED_AT_ONCE = 2**25
+"""Numbers in one block of latents at most, so that a wide SAE does not fill the memory."""
+
+TOP = 5
+"""Tokens of the pooling ``top-5``."""
+
+
+class Reading:
+    """One item, read at every hook.
+
+    Content tokens are read, without attention sinks, which are judged at each hook by the item's
+    own median norm (PROTOCOL section 4).
+    """
+
+    def __init__(
+        self, prepared: Prepared, states: Mapping[str, Tensor], reader: Reader, sink_ratio: float
+    ) -> None:
+        self.prepared = prepared
+        self.item = prepared.item
+        self.states = states
+        self.reader = reader
+        content = list(prepared.regions["read"])
+        self.kept = {hook: _kept(content, x, sink_ratio) for hook, x in states.items()}
+        self._latents: dict[int, Tensor] = {}
+        self._reconstructions: dict[int, Tensor] = {}
+        self._random: dict[tuple[int, str, tuple[int, ...] | None], Tensor] = {}
+
+    @property
+    def sinks(self) -> int:
+        """Content tokens that are not read at the first SAE's hook."""
+        main = self.reader.saes[0].facts.hook_name
+        return len(self.prepared.regions["read"]) - len(self.kept[main])
+
+    @property
+    def beyond_context(self) -> bool:
+        """Whether the item is longer than the shortest context of an SAE."""
+        limits = [s.facts.context_size for s in self.reader.saes if s.facts.context_size]
+        return bool(limits) and len(self.prepared.ids) > min(limits)
+
+    def has(self, region: str) -> bool:
+        """Whether a token of the region is read at every hook."""
+        return all(self.places(hook, region) for hook in self.kept)
+
+    def places(self, hook: str, region: str) -> list[int]:
+        """Positions in the input that are read at a hook and lie in the region."""
+        wanted = set(self.prepared.regions[region])
+        return [t for t in self.kept[hook] if t in wanted]
+
+    def rows(self, sae: int, region: str) -> list[int]:
+        """Rows of an SAE's latents that lie in the region."""
+        wanted = set(self.prepared.regions[region])
+        kept = self.kept[self.reader.saes[sae].facts.hook_name]
+        return [row for row, t in enumerate(kept) if t in wanted]
+
+    def inputs(self, sae: int) -> Tensor:
+        """What an SAE reads, ``[tokens read, d_in]``."""
+        hook = self.reader.saes[sae].facts.hook_name
+        return self.states[hook][self.kept[hook]]
+
+    def target(self, sae: int) -> Tensor:
+        """What an SAE is to reconstruct, ``[tokens read, d]``."""
+        found = self.reader.saes[sae]
+        return self.states[output_hook(found)][self.kept[found.facts.hook_name]]
+
+    def latents(self, sae: int) -> Tensor:
+        """``[tokens read, d_sae]``.
+
+        Raises:
+            ProbeError: A latent is not finite.
+        """
+        if sae not in self._latents:
+            self._latents[sae] = _encode(self.reader.saes[sae], self.inputs(sae))
+        return self._latents[sae]
+
+    def reconstruction(self, sae: int) -> Tensor:
+        """``[tokens read, d]``, in the space of the target."""
+        if sae not in self._reconstructions:
+            decode = self.reader.saes[sae].decode
+            self._reconstructions[sae] = decode(self.latents(sae), self.inputs(sae))
+        return self._reconstructions[sae]
+
+    def pooled(
+        self, sae: int, region: str, pooling: str, latents: Sequence[int] | None = None
+    ) -> Tensor:
+        """One score for each latent: ``[d_sae]``, or ``[len(latents)]``."""
+        read = self.latents(sae)[self.rows(sae, region)]
+        return pool(read if latents is None else read[:, list(latents)], pooling)
+
+    def random_pooled(
+        self, sae: int, region: str, pooling: str, latents: Sequence[int] | None = None
+    ) -> Tensor:
+        """The same of the SAE's random counterpart."""
+        key = (sae, region, None if latents is None else tuple(latents))
+        if key not in self._random:
+            rows = self.rows(sae, region)
+            counts = (self.latents(sae)[rows] != 0).sum(dim=1)
+            encode = self.reader.random[sae].encode
+            self._random[key] = encode(self.inputs(sae)[rows], counts, latents)
+        return pool(self._random[key], pooling)
+
+    def combined(self, features: Sequence[FeatureRef], region: str, pooling: str) -> float:
+        """The largest pooled score of some latents; one that is silent counts 0."""
+        return max(
+            float(self.pooled(sae, region, pooling, latents).max())
+            for sae, latents in by_sae(features).items()
+        )
+
+    def mean(self, features: str, region: str) -> np.ndarray:
+        """Mean of an activation over the region, float32 ``[d]``.
+
+        Args:
+            features: ``residual/<hook name>``, ``reconstruction/<sae>`` or ``error/<sae>``.
+            region: One the item has.
+        """
+        kind, _, place = features.partition("/")
+        if kind == "residual":
+            values = self.states[place][self.places(place, region)].double()
+        else:
+            rows = self.rows(int(place), region)
+            values = self.reconstruction(int(place))[rows].double()
+            if kind == "error":
+                values = self.target(int(place))[rows].double() - values
+        return values.mean(dim=0).numpy(force=True).astype(np.float32)
+
+
+def pool(latents: Tensor, pooling: str) -> Tensor:
+    """One score for each latent: ``[tokens, n]`` -> ``[n]``."""
+    match pooling:
+        case "max":
+            return latents.max(dim=0).values
+        case "mean":
+            return latents.mean(dim=0)
+        case "top-5":
+            return torch.topk(latents, min(TOP, len(latents)), dim=0).values.mean(dim=0)
+        case _:
+            return latents[-1]
+
+
+def by_sae(features: Sequence[FeatureRef]) -> dict[int, list[int]]:
+    """Latents of each SAE, in their order."""
+    found: dict[int, list[int]] = {}
+    for feature in features:
+        found.setdefault(feature.sae, []).append(feature.latent)
+    return found
+
+
+def _kept(content: list[int], x: Tensor, sink_ratio: float) -> list[int]:
+    norms = x[content].norm(dim=-1)
+    keep = norms <= sink_ratio * norms.median()
+    return [t for t, kept in zip(content, keep.tolist(), strict=True) if kept]
+
+
+def _encode(sae: Sae, x: Tensor) -> Tensor:
+    rows = max(1, ENCODED_AT_ONCE // sae.facts.d_sae)
+    encoded = torch.cat([sae.encode(part) for part in x.split(rows)])
+    if not torch.isfinite(encoded).all():
+        raise ProbeError(
+            f"{sae.facts.name}: a latent is not finite at {sae.facts.hook_name}",
+            hint="is the SAE made for this model? check dtype and normalisation",
+        )
+    return encoded

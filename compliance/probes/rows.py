@@ -1,0 +1,164 @@
+"""Writes down what one batch showed, item by item, as far as the task asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from compliance.probes.fidelity import fired_tokens, role_sums
+from compliance.probes.losses import loss_sums
+from compliance.probes.reading import Reading
+from compliance.probes.scoring import pooled_features, probe_score, scores_of, vector_of
+from compliance.probes.shards import Shard
+from compliance.probes.task import Reader, Task
+from compliance.records.plan import PlannedProbe
+
+
+class Rows:
+    """Collects the rows of one shard."""
+
+    def __init__(self, task: Task, reader: Reader) -> None:
+        self.task = task
+        self.reader = reader
+        self.items: list[str] = []
+        self.facts: list[tuple[int, int, int]] = []
+        self.scores: list[tuple[int, int, int, float]] = []
+        self.latents = _Latents()
+        self.random = _Latents()
+        self.vectors_of: list[tuple[int, int, int]] = []
+        self.vectors: list[np.ndarray] = []
+        self.sums: list[tuple[float, ...]] = []
+        self.means: list[np.ndarray] = []
+        self.l0: list[np.ndarray] = []
+        self.firing: dict[tuple[int, int, int], Tensor] = {}
+        self.losses: list[tuple[float, ...]] = []
+
+    def add(self, reading: Reading) -> None:
+        """Write down one item."""
+        i, item, stage = len(self.items), reading.item, self.task.stage
+        self.items.append(item.id)
+        self.facts.append(
+            (len(reading.prepared.ids), int(reading.beyond_context), reading.sinks)
+        )  # fmt: skip
+        if stage == "losses":
+            self.losses += [(i, *row) for row in loss_sums(reading)]
+            return
+        for p, probe in enumerate(self.task.plan.probes):
+            if item.concept in (None, probe.concept) and reading.has(probe.region):
+                self._add_probe(i, p, probe, reading)
+        if stage in ("calibrate", "confirm"):
+            self._add_sums(i, reading)
+        if stage == "confirm":
+            self._add_firing(reading)
+
+    def _add_probe(self, i: int, p: int, probe: PlannedProbe, reading: Reading) -> None:
+        if self.task.stage in ("shifts", "repeats"):
+            self._add_score(i, p, "probe", probe_score(reading, probe, self.task))
+            return
+        main = self.reader.saes[0].facts.hook_name
+        self._add_score(i, p, "tokens", float(len(reading.places(main, probe.region))))
+        if self.task.stage == "search":
+            self._add_search(i, p, probe, reading)
+            return
+        for scorer, score in scores_of(reading, probe, self.task):
+            self._add_score(i, p, scorer, score)
+        if self.task.stage == "confirm" and reading.item.concept is not None:
+            self._add_random_latents(i, p, probe, reading)
+
+    def _add_score(self, i: int, p: int, scorer: str, score: float) -> None:
+        self.scores.append((i, p, self.task.scorers.index(scorer), score))
+
+    def _add_search(self, i: int, p: int, probe: PlannedProbe, reading: Reading) -> None:
+        self._add_fired(self.latents, i, p, probe, reading.pooled)
+        if reading.item.language == self.task.plan.claims.reference_language:
+            self._add_fired(self.random, i, p, probe, reading.random_pooled)
+        for kind, features in enumerate(self.task.vectors):
+            self.vectors_of.append((i, p, kind))
+            self.vectors.append(vector_of(reading, features, probe, self.task.plan))
+
+    def _add_fired(
+        self, rows: _Latents, i: int, p: int, probe: PlannedProbe, pooled: Callable[..., Tensor]
+    ) -> None:
+        for s in range(len(self.reader.saes)):
+            scores = pooled(s, probe.region, probe.pooling)
+            fired = torch.nonzero(scores).flatten()
+            rows.add(i, p, s, fired.numpy(force=True), scores[fired].numpy(force=True))
+
+    def _add_random_latents(self, i: int, p: int, probe: PlannedProbe, reading: Reading) -> None:
+        choices = self.task.choices
+        for drawn in choices.random_latents if choices else ():
+            if drawn.concept != probe.concept:
+                continue
+            scores = pooled_features(reading, drawn.features, probe.region, probe.pooling)
+            places = np.array([(f.sae, f.latent) for f in drawn.features]).reshape(-1, 2)
+            fired = scores != 0
+            for s in sorted(set(places[fired, 0].tolist())):
+                mine = fired & (places[:, 0] == s)
+                self.latents.add(i, p, s, places[mine, 1], scores[mine])
+
+    def _add_sums(self, i: int, reading: Reading) -> None:
+        for s in range(len(self.reader.saes)):
+            for sums in role_sums(reading, s):
+                self.sums.append(
+                    (i, s, sums.role, sums.tokens, sums.error, sums.spread, sums.cosine,
+                     sums.norm_ratio)
+                )  # fmt: skip
+                self.means.append(sums.mean)
+                self.l0.append(sums.l0)
+
+    def _add_firing(self, reading: Reading) -> None:
+        language = self.task.plan.languages.index(reading.item.language)
+        source = int(reading.item.concept is not None)
+        for s in range(len(self.reader.saes)):
+            key = (language, source, s)
+            self.firing[key] = self.firing.get(key, 0) + fired_tokens(reading, s)
+
+    def shard(self) -> Shard:
+        """Everything that was written down."""
+        return Shard(
+            items=np.array(self.items),
+            facts=np.array(self.facts, dtype=np.int64).reshape(-1, 3),
+            scores=np.array(self.scores, dtype=np.float64).reshape(-1, 4),
+            latents=self.latents.places(),
+            latent_scores=self.latents.values(),
+            random=self.random.places(),
+            random_scores=self.random.values(),
+            vectors_of=np.array(self.vectors_of, dtype=np.int64).reshape(-1, 3),
+            vectors=tuple(self.vectors),
+            sums=np.array(self.sums, dtype=np.float64).reshape(-1, 8),
+            means=tuple(self.means),
+            l0=tuple(self.l0),
+            firing=self._firing_rows(),
+            losses=np.array(self.losses, dtype=np.float64).reshape(-1, 7),
+        )
+
+    def _firing_rows(self) -> np.ndarray:
+        parts = [np.empty((0, 5), np.int64)]
+        for key, tokens in sorted(self.firing.items()):
+            counts = tokens.numpy(force=True)
+            latents = np.flatnonzero(counts)
+            places = np.broadcast_to(np.array(key, dtype=np.int64), (len(latents), 3))
+            parts.append(np.column_stack([places, latents, counts[latents]]))
+        return np.concatenate(parts)
+
+
+class _Latents:
+    """Rows of latents that fired: item, probe, sae, latent, and the score of each."""
+
+    def __init__(self) -> None:
+        self._places: list[np.ndarray] = []
+        self._values: list[np.ndarray] = []
+
+    def add(self, i: int, p: int, s: int, latents: np.ndarray, scores: np.ndarray) -> None:
+        where = np.broadcast_to(np.array((i, p, s), dtype=np.int64), (len(latents), 3))
+        self._places.append(np.column_stack([where, latents]))
+        self._values.append(scores.astype(np.float32))
+
+    def places(self) -> np.ndarray:
+        return np.concatenate([np.empty((0, 4), np.int64), *self._places]).astype(np.int64)
+
+    def values(self) -> np.ndarray:
+        return np.concatenate([np.empty(0, np.float32), *self._values])

@@ -1,0 +1,138 @@
+"""Scores of one item: the probe, its settings and every control (records/observation.py).
+
+On benign items only scorers with a cut-off are computed; the others are compared on positives
+against hard negatives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from compliance.probes.ngrams import ngram_vector
+from compliance.probes.reading import Reading, by_sae
+from compliance.probes.task import Task
+from compliance.records.audit import FeatureRef
+from compliance.records.observation import CALIBRATED
+from compliance.records.plan import Choices, LockedProbe, Plan, PlannedProbe, Setting, SparseProbe
+
+
+def scores_of(reading: Reading, probe: PlannedProbe, task: Task) -> Iterator[tuple[str, float]]:
+    """Scorer and score of an item that has the probe's region.
+
+    Args:
+        reading: The item.
+        probe: The concept, which is the item's own unless the item is benign.
+        task: With choices.
+    """
+    choices, item = _choices(task), reading.item
+    benign = item.concept is None
+    region, pooling = probe.region, probe.pooling
+    yield "probe", probe_score(reading, probe, task)
+    yield from _settings(reading, probe, choices, task.plan)
+    if (random := _of(choices.random_probes, probe.concept)) is not None:
+        yield "random-sae", _random_score(reading, random.features, region, pooling)
+    yield from _linear(reading, probe, task, benign)
+    for neighbour in choices.neighbours:
+        if (neighbour.concept, neighbour.language) == (probe.concept, item.language):
+            yield neighbour.scorer, reading.combined([neighbour.feature], region, pooling)
+    if benign:
+        return
+    if (permuted := _of(choices.permuted_probes, probe.concept)) is not None:
+        yield "permuted", reading.combined(permuted.features, region, pooling)
+    for sparse in choices.sparse_probes:
+        if (sparse.concept, sparse.language) == (probe.concept, item.language):
+            yield sparse.scorer, _sparse_score(reading, sparse, probe)
+
+
+def probe_score(reading: Reading, probe: PlannedProbe, task: Task) -> float:
+    """The locked probe's score, as planned."""
+    locked = next(p for p in _choices(task).probes if p.concept == probe.concept)
+    return reading.combined(locked.features, probe.region, probe.pooling)
+
+
+def pooled_features(
+    reading: Reading, features: Sequence[FeatureRef], region: str, pooling: str
+) -> np.ndarray:
+    """Pooled scores of some latents in their order, as they are stored: float32."""
+    found = np.zeros(len(features), dtype=np.float32)
+    saes = np.array([feature.sae for feature in features])
+    for sae, latents in by_sae(features).items():
+        pooled = reading.pooled(sae, region, pooling, latents)
+        found[saes == sae] = pooled.numpy(force=True).astype(np.float32)
+    return found
+
+
+def _choices(task: Task) -> Choices:
+    if task.choices is None:
+        raise ValueError(f"a task of stage {task.stage!r} needs choices")
+    return task.choices
+
+
+def _of(probes: Sequence[LockedProbe], concept: str) -> LockedProbe | None:
+    return next((probe for probe in probes if probe.concept == concept), None)
+
+
+def _settings(
+    reading: Reading, probe: PlannedProbe, choices: Choices, plan: Plan
+) -> Iterator[tuple[str, float]]:
+    """The probe read in other ways; a setting whose region the item lacks has no score."""
+    locked = _of(choices.probes, probe.concept)
+    for setting in plan.settings:
+        region = setting.region or probe.region
+        if setting.scorer == "probe" or not reading.has(region):
+            continue
+        features = locked.features if locked else ()
+        if setting.sae is not None:
+            features = _alternative(choices, setting, probe.concept)
+        if features:
+            yield (
+                setting.scorer,
+                reading.combined(features, region, setting.pooling or probe.pooling),
+            )
+
+
+def _alternative(choices: Choices, setting: Setting, concept: str) -> Sequence[FeatureRef]:
+    for alternative in choices.alternatives:
+        if (alternative.setting, alternative.concept) == (setting.name, concept):
+            return alternative.features
+    return ()
+
+
+def _random_score(
+    reading: Reading, features: Sequence[FeatureRef], region: str, pooling: str
+) -> float:
+    return max(
+        float(reading.random_pooled(sae, region, pooling, latents).max())
+        for sae, latents in by_sae(features).items()
+    )
+
+
+def _linear(
+    reading: Reading, probe: PlannedProbe, task: Task, benign: bool
+) -> Iterator[tuple[str, float]]:
+    """Fitted directions on means that are rounded as the fit stores them."""
+    vectors: dict[str, np.ndarray] = {}
+    for direction in _choices(task).directions:
+        if (direction.concept, direction.language) != (probe.concept, reading.item.language):
+            continue
+        if benign and direction.scorer not in CALIBRATED:
+            continue
+        if direction.features not in vectors:
+            vectors[direction.features] = vector_of(reading, direction.features, probe, task.plan)
+        linear = task.weights[direction.scorer, direction.concept, direction.language]
+        vector = vectors[direction.features].astype(np.float64)
+        yield direction.scorer, float(vector @ linear.weights) + linear.bias
+
+
+def vector_of(reading: Reading, features: str, probe: PlannedProbe, plan: Plan) -> np.ndarray:
+    """What linear controls read of an item, float32 ``[d]``; VECTOR_COLUMNS."""
+    if features == "ngrams":
+        return ngram_vector(reading.item, probe.region, plan)
+    return reading.mean(features, probe.region)
+
+
+def _sparse_score(reading: Reading, sparse: SparseProbe, probe: PlannedProbe) -> float:
+    pooled = pooled_features(reading, sparse.features, probe.region, probe.pooling)
+    return float(pooled.astype(np.float64) @ np.asarray(sparse.weights)) + sparse.bias

@@ -1,0 +1,84 @@
+"""What was seen of one batch, and the file it lies in until the pass is complete."""
+
+import io
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+RAGGED = {"vectors": np.float32, "means": np.float64, "l0": np.int32}
+"""Fields that hold arrays of different lengths; stored end to end, with their lengths."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Rows of all tables of one batch. They refer to ``items`` by position."""
+
+    items: np.ndarray
+    """Item ids, [n]."""
+
+    facts: np.ndarray
+    """Tokens in all, beyond the SAE's context (0 or 1), sinks excluded: int64 [n, 3]."""
+
+    scores: np.ndarray
+    """Item, probe, scorer (place in the task's scorers), and the score: float64 [r, 4]."""
+
+    latents: np.ndarray
+    """Item, probe, sae, latent: int64 [r, 4]."""
+
+    latent_scores: np.ndarray
+    """float32 [r]"""
+
+    random: np.ndarray
+    """The same as ``latents``, of the random counterparts of the SAEs."""
+
+    random_scores: np.ndarray
+    """float32 [r]"""
+
+    vectors_of: np.ndarray
+    """Item, probe, kind of vector (place in the task's vectors): int64 [r, 3]."""
+
+    vectors: tuple[np.ndarray, ...]
+    """float32 [d], one for each row of ``vectors_of``."""
+
+    sums: np.ndarray
+    """Item, sae, role, tokens, error, spread, cosine, norm ratio: float64 [r, 8]."""
+
+    means: tuple[np.ndarray, ...]
+    """Mean of the target, float64 [d], one for each row of ``sums``."""
+
+    l0: tuple[np.ndarray, ...]
+    """Latents that fired on each token, int32 [tokens], one for each row of ``sums``."""
+
+    firing: np.ndarray
+    """Language (place in the plan), source, sae, latent, tokens: int64 [r, 5]."""
+
+    losses: np.ndarray
+    """Item, sae, tokens, loss, spliced, ablated, divergence: float64 [r, 7]."""
+
+
+def shard_bytes(shard: Shard, name: str) -> bytes:
+    """A shard as the bytes of its file; ``name`` says what it is of."""
+    arrays = {field.name: getattr(shard, field.name) for field in fields(Shard)}
+    for field, kind in RAGGED.items():
+        arrays[f"{field}_lengths"] = np.array([len(v) for v in arrays[field]], dtype=np.int64)
+        arrays[field] = np.concatenate([np.empty(0, kind), *arrays[field]])
+    sink = io.BytesIO()
+    np.savez(sink, name=np.array(name), **arrays)
+    return sink.getvalue()
+
+
+def read_shard(path: Path, name: str) -> Shard | None:
+    """A finished shard of that very name, or None: then its batch is run again."""
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
+            arrays = {key: stored[key] for key in stored.files}
+        if str(arrays.pop("name")) != name:
+            return None
+        for field in RAGGED:
+            lengths = arrays.pop(f"{field}_lengths")
+            parts = np.split(arrays[field], np.cumsum(lengths)[:-1])
+            arrays[field] = tuple(parts) if len(lengths) else ()
+        return Shard(**arrays)
+    except Exception:  # whatever a damaged file makes numpy and zipfile raise
+        return None

@@ -1,0 +1,303 @@
+"""What a concept's chapter says of all its cells: misses, robustness, power, and the rest."""
+
+from collections.abc import Iterator, Sequence
+
+from compliance.records.finding import Finding
+from compliance.records.plan import Cell, PlannedProbe, Setting
+from compliance.records.report import (
+    CellView,
+    Entry,
+    Fact,
+    RowGroup,
+    Section,
+    Sentence,
+    Table,
+    TableRow,
+)
+from compliance.reports.context import Context, anchor, cell_anchor, sentence
+from compliance.reports.numbers import write_percent
+from compliance.reports.tables import EMPTY, by_cell, number_row, pages, plain, shown_ids
+
+DETECTABLE = (
+    "mde-sensitivity", "mde-fpr-benign", "mde-fpr-hard", "mde-auroc", "mde-gap", "predicted-power",
+)  # fmt: skip
+SHIFTED = ("sensitivity", "change", "auroc-hard")
+ITEM_COUNTS = ("n-positive", "n-hard", "n-benign", "n-calibrate", "n-unscored")
+"""Printed with the test sets, for all concepts at once."""
+
+
+def concept_sections(
+    ctx: Context, probe: PlannedProbe, cells: Sequence[Cell], views: tuple[CellView, ...]
+) -> tuple[Section, ...]:
+    """The parts that follow a concept's cells.
+
+    Args:
+        ctx: Evidence and words.
+        probe: The concept's.
+        cells: Its cells, in the plan's order.
+        views: The same, as they are shown; what they do not show comes last.
+    """
+    if not cells:
+        return ()
+    named = (_misses(ctx, probe, cells), _robustness(ctx, probe, cells), _power(ctx, probe, cells))
+    shown = set(shown_ids((views, named)))
+    return (*named, _appendix(ctx, probe, cells, shown))
+
+
+def _misses(ctx: Context, probe: PlannedProbe, cells: Sequence[Cell]) -> Section:
+    words, classes = ctx.words.sections["misses"], ctx.words.classes
+    groups = (
+        RowGroup(heading=words[kind], rows=tuple(_class_row(ctx, cell, kind) for cell in cells))
+        for kind in ("misses", "hits")
+    )
+    columns = (ctx.words.ui["n"], *(term.label for term in classes.values()))
+    return Section(
+        anchor=anchor("misses", probe.concept),
+        title=words["title"],
+        intro=plain(words["intro"]),
+        tables=(by_cell(ctx, words["caption"], columns, groups),),
+        terms=tuple(Fact(label=term.label, value=term.meaning) for term in classes.values()),
+        note=words["note"],
+    )
+
+
+def _class_row(ctx: Context, cell: Cell, kind: str) -> TableRow:
+    """Hits are never below the threshold, so that place does not apply to them."""
+    row = number_row(ctx, cell, [f"{kind}.{name}" for name in ctx.words.classes])
+    found = {f"{cell.key}/{name}" for name in ctx.names(cell)}
+    entries = tuple(
+        EMPTY if kind == "hits" and e.number and e.number.name == "hits.below-threshold"
+        and e.number.result_id not in found else e
+        for e in row.entries
+    )  # fmt: skip
+    sizes = [e.number.n for e in entries if e.number and e.number.n]
+    size = Entry(text=sizes[0]) if sizes else EMPTY
+    return row.model_copy(update={"entries": (size, *entries)})
+
+
+def _robustness(ctx: Context, probe: PlannedProbe, cells: Sequence[Cell]) -> Section:
+    words = ctx.words.sections["robustness"]
+    shifts = _shift_names(ctx, cells)
+    return Section(
+        anchor=anchor("robustness", probe.concept),
+        title=words["title"],
+        intro=(*plain(words["intro"]), *_repeats(ctx, cells)),
+        tables=(
+            *_settings(ctx, cells),
+            _shifts(ctx, probe, cells, shifts),
+            _left_out(ctx, cells),
+        ),
+        terms=tuple(
+            Fact(label=ctx.words.shifts[name].label, value=ctx.words.shifts[name].meaning)
+            for name in shifts
+            if name in ctx.words.shifts
+        ),
+        note=words["note"],
+    )
+
+
+def _repeats(ctx: Context, cells: Sequence[Cell]) -> Iterator[Sentence]:
+    words = ctx.words.sections["robustness"]
+    for cell in cells:
+        if "repeat-difference" in ctx.names(cell):
+            largest, flips = (ctx.number(cell, f"repeat-{n}") for n in ("difference", "flips"))
+            yield sentence(
+                words["repeats"], language=ctx.place(cell), largest=largest, flips=flips,
+                n=largest.n or ctx.words.unknown["number"],
+            )  # fmt: skip
+            return
+    yield from plain(words["no_repeats"])
+
+
+def _settings(ctx: Context, cells: Sequence[Cell]) -> Iterator[Table]:
+    """Verdicts under every setting, a page's width at a time."""
+    words = ctx.words.sections["robustness"]
+    known = {setting.name: setting for setting in ctx.plan.settings}
+    found = (s.setting for cell in cells for s in ctx.finding(cell).settings)
+    names = list(dict.fromkeys([*known, *found]))
+    for part in pages(cells):
+        findings = [ctx.finding(cell) for cell in part]
+        planned = tuple(Entry(verdict=ctx.verdict(finding.verdict)) for finding in findings)
+        rows = [TableRow(title=words["planned"], entries=planned)]
+        rows += [
+            TableRow(
+                title=_setting_words(ctx, name, known.get(name)),
+                entries=tuple(_under(ctx, finding, name) for finding in findings),
+            )
+            for name in names
+        ]
+        kept = tuple(Entry(number=ctx.number(cell, "settings-kept")) for cell in part)
+        rows.append(TableRow(title=words["kept"], entries=kept))
+        yield Table(
+            caption=words["settings_caption"],
+            corner=words["setting"],
+            columns=tuple(ctx.place(cell) for cell in part),
+            groups=(RowGroup(rows=tuple(rows)),),
+            absent=words["no_settings"],
+        )
+
+
+def _under(ctx: Context, finding: Finding, setting: str) -> Entry:
+    found = next((s for s in finding.settings if s.setting == setting), None)
+    return EMPTY if found is None else Entry(verdict=ctx.verdict(found.verdict))
+
+
+def _setting_words(ctx: Context, name: str, setting: Setting | None) -> str:
+    words = ctx.words
+    if setting is None:
+        return name
+    if setting.pooling is not None:
+        pooling = words.pooling.get(setting.pooling, setting.pooling)
+        return words.settings["pooling"].format(pooling=pooling)
+    if setting.region is not None:
+        region = words.regions.get(setting.region, setting.region)
+        return words.settings["region"].format(region=region)
+    if setting.alpha is not None:
+        return words.settings["alpha"].format(alpha=write_percent(setting.alpha))
+    if setting.sae is not None and setting.sae < len(ctx.plan.saes):
+        return words.settings["sae"].format(sae=ctx.plan.saes[setting.sae].name)
+    return name
+
+
+def _shift_names(ctx: Context, cells: Sequence[Cell]) -> list[str]:
+    found = (
+        name.removeprefix("shift.").rpartition(".")[0]
+        for cell in cells
+        for name in ctx.names(cell)
+        if name.startswith("shift.")
+    )
+    return list(dict.fromkeys([*ctx.plan.robustness.shifts, *found]))
+
+
+def _shifts(
+    ctx: Context, probe: PlannedProbe, cells: Sequence[Cell], shifts: Sequence[str]
+) -> Table:
+    words = ctx.words.sections["robustness"]
+    planned = ctx.evidence.lock.shifted_languages.get(probe.concept, ())
+    groups = (
+        RowGroup(
+            heading=ctx.place(cell),
+            rows=tuple(_shift_row(ctx, cell, name) for name in shifts),
+        )
+        for cell in cells
+        if cell.language in planned or any(n.startswith("shift.") for n in ctx.names(cell))
+    )
+    return Table(
+        caption=words["shifts_caption"],
+        corner=words["shift"],
+        columns=(ctx.words.ui["n"], *(words[f"shift_{name}"] for name in SHIFTED)),
+        groups=tuple(groups) if shifts else (),
+        absent=words["no_shifts"],
+    )
+
+
+def _shift_row(ctx: Context, cell: Cell, shift: str) -> TableRow:
+    term = ctx.words.shifts.get(shift)
+    title = term.label if term else shift
+    names = [f"shift.{shift}.{measure}" for measure in SHIFTED]
+    if not set(names) & set(ctx.names(cell)):
+        nothing = Entry(text=ctx.words.sections["robustness"]["not_shifted"])
+        return TableRow(title=title, entries=(EMPTY, nothing, EMPTY, EMPTY))
+    numbers = [ctx.number(cell, name) for name in names]
+    size = next((number.n for number in numbers if number.n), None)
+    first = Entry(text=size) if size else EMPTY
+    return TableRow(title=title, entries=(first, *(Entry(number=n) for n in numbers)))
+
+
+def _left_out(ctx: Context, cells: Sequence[Cell]) -> Table:
+    words = ctx.words.sections["robustness"]
+    columns = tuple(words[f"left_out_{name}"] for name in ("all", "lowest", "highest"))
+    rows = tuple(row for cell in cells if (row := _extremes(ctx, cell)))
+    table = by_cell(ctx, words["left_out_caption"], columns, [RowGroup(rows=rows)] if rows else [])
+    return table.model_copy(update={"absent": words["no_left_out"]})
+
+
+def _extremes(ctx: Context, cell: Cell) -> TableRow | None:
+    """The clusters without which the ranking is lowest and highest."""
+    values = {
+        name: result.value
+        for name in ctx.names(cell)
+        if name.startswith("left-out.")
+        and (result := ctx.numbers.result(f"{cell.key}/{name}"))
+        and result.value is not None
+    }
+    if not values:
+        return None
+    ends = (
+        Entry(number=ctx.number(cell, name), text=_cluster(ctx, name))
+        for name in (min(values, key=values.__getitem__), max(values, key=values.__getitem__))
+    )
+    whole = Entry(number=ctx.number(cell, "auroc-hard"))
+    return TableRow(title=ctx.place(cell), anchor=cell_anchor(cell), entries=(whole, *ends))
+
+
+def _cluster(ctx: Context, name: str) -> str:
+    _, kind, value = name.split(".", 2)
+    words = ctx.words
+    return words.sections["robustness"]["without"].format(
+        kind=words.clusters.get(kind, kind), value=value
+    )
+
+
+def _power(ctx: Context, probe: PlannedProbe, cells: Sequence[Cell]) -> Section:
+    words = ctx.words.sections["power"]
+    columns = (*(words[name] for name in DETECTABLE), words["attainable"])
+    rows = tuple(
+        number_row(ctx, cell, DETECTABLE, extra=(_attainable(ctx, cell),)) for cell in cells
+    )
+    return Section(
+        anchor=anchor("power", probe.concept),
+        title=words["title"],
+        intro=plain(words["intro"].format(error=write_percent(ctx.plan.family_error))),
+        tables=(by_cell(ctx, words["caption"], columns, [RowGroup(rows=rows)]),),
+        note=words["note"],
+    )
+
+
+def _attainable(ctx: Context, cell: Cell) -> Entry:
+    attainable = ctx.finding(cell).attainable
+    words = ctx.words.sections["power"]
+    return EMPTY if attainable is None else Entry(text=words["yes" if attainable else "no"])
+
+
+def _appendix(ctx: Context, probe: PlannedProbe, cells: Sequence[Cell], shown: set[str]) -> Section:
+    """Every result that stands nowhere else in the chapter, those of newer versions included."""
+    words = ctx.words.sections["appendix"]
+    names = [
+        name
+        for name in dict.fromkeys(name for cell in cells for name in ctx.names(cell))
+        if name not in ITEM_COUNTS
+        and any(name in ctx.names(c) and f"{c.key}/{name}" not in shown for c in cells)
+    ]
+    concerned = [cell for cell in cells if set(names) & set(ctx.names(cell))]
+    return Section(
+        anchor=anchor("appendix", probe.concept),
+        title=words["title"],
+        intro=plain(words["intro"]),
+        tables=tuple(_rest(ctx, part, names) for part in pages(concerned or cells)),
+    )
+
+
+def _rest(ctx: Context, cells: Sequence[Cell], names: Sequence[str]) -> Table:
+    words = ctx.words.sections["appendix"]
+    return Table(
+        caption=words["caption"],
+        corner=ctx.words.ui["number"],
+        columns=(*(ctx.place(cell) for cell in cells), ctx.words.ui["method"]),
+        groups=(RowGroup(rows=tuple(_rest_row(ctx, cells, name) for name in names)),)
+        if names else (),
+        absent=words["none"],
+    )  # fmt: skip
+
+
+def _rest_row(ctx: Context, cells: Sequence[Cell], name: str) -> TableRow:
+    present = [name in ctx.names(cell) for cell in cells]
+    entries = [
+        Entry(number=ctx.number(cell, name)) if here else EMPTY
+        for cell, here in zip(cells, present, strict=True)
+    ]
+    methods = [e.number.method for e in entries if e.number and e.number.method]
+    _, label = ctx.numbers.describe(name)
+    return TableRow(
+        title=label, name=name, entries=(*entries, Entry(method=methods[0] if methods else None))
+    )

@@ -1,0 +1,54 @@
+"""Pieces of tables that several chapters put together."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from compliance.records.base import Record
+from compliance.records.plan import Cell
+from compliance.records.report import Entry, Number, RowGroup, Sentence, Table, TableRow
+from compliance.reports.context import COLUMNS, Context, cell_anchor, sentence
+
+EMPTY = Entry()
+"""A place that does not apply."""
+
+
+def number_row(
+    ctx: Context, cell: Cell, names: Iterable[str], *, extra: tuple[Entry, ...] = ()
+) -> TableRow:
+    """A cell's results of some names, missing ones included, in a row that leads to the cell."""
+    entries = tuple(Entry(number=ctx.number(cell, name)) for name in names)
+    return TableRow(title=ctx.place(cell), anchor=cell_anchor(cell), entries=(*entries, *extra))
+
+
+def by_cell(
+    ctx: Context, caption: str, columns: Sequence[str], groups: Iterable[RowGroup]
+) -> Table:
+    """A table with a row for each cell."""
+    return Table(
+        caption=caption,
+        corner=ctx.words.ui["language"],
+        columns=tuple(columns),
+        groups=tuple(groups),
+        absent=ctx.words.ui["no_cells"],
+    )
+
+
+def pages(cells: Sequence[Cell]) -> list[Sequence[Cell]]:
+    """Cells side by side, as many as a page is wide."""
+    return [cells[start : start + COLUMNS] for start in range(0, len(cells), COLUMNS)]
+
+
+def plain(*texts: str) -> tuple[Sentence, ...]:
+    """Sentences without numbers."""
+    return tuple(sentence("{text}", text=text) for text in texts if text)
+
+
+def shown_ids(value: object) -> Iterator[str]:
+    """Ids of all results that a part of a report shows."""
+    if isinstance(value, Number):
+        yield value.result_id
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from shown_ids(item)
+    elif isinstance(value, Record):
+        for name in type(value).model_fields:
+            yield from shown_ids(getattr(value, name))

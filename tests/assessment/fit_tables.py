@@ -1,0 +1,191 @@
+"""Small fit tables with planted latents, without a model: what a run would write of two splits.
+
+Two SAEs of 40 latents read three languages. Latent 3 of SAE 0 fires on positives in English and
+Greek, and hardly tells the labels apart in Japanese, where latent 7 of SAE 1 does. Residuals of
+positives are shifted; all else is noise.
+"""
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from compliance.assessment.tables import FitObservations, empty_table, file_digests
+from compliance.records.audit import Claims, FeatureRef
+from compliance.records.observation import (
+    CALIBRATED,
+    ITEM_COLUMNS,
+    MEAN_COLUMNS,
+    NEIGHBOUR_COLUMNS,
+    SCORE_COLUMNS,
+    SEARCH_COLUMNS,
+    VECTOR_COLUMNS,
+)
+from compliance.records.plan import Cell, Plan, PlannedProbe, Setting, Splits
+from compliance.records.subject import ModelFacts, SaeFacts
+
+DIGEST = "sha256:" + "0" * 64
+LANGUAGES = ("en", "el", "ja")
+LATENTS, WIDTH = 40, 5
+PLANTED, ELSEWHERE = FeatureRef(sae=0, latent=3), FeatureRef(sae=1, latent=7)
+SETTINGS = (
+    Setting(name="pooling-mean", pooling="mean"),
+    Setting(name="alpha-0.02", alpha=0.02),
+    Setting(name="sae-0", sae=0),
+    Setting(name="sae-1", sae=1),
+)
+
+
+def make_plan(**changed: object) -> Plan:
+    """A plan for the tables of `make_fit`."""
+    probe = PlannedProbe(
+        concept="danger", title="D", definition="d", features="discover", region="user",
+        pooling="max",
+    )  # fmt: skip
+    plan = Plan(
+        software="test",
+        model=ModelFacts(
+            name="m", architecture="A", weights_digest=DIGEST, tokenizer_digest=DIGEST,
+            parameters=1, layers=1, d_model=WIDTH, dtype="float32", chat_template=True,
+        ),
+        saes=tuple(
+            SaeFacts(
+                name=f"s{i}", digest=DIGEST, architecture="jumprelu", hook_name=f"hook.{i}",
+                d_in=WIDTH, d_sae=LATENTS, normalisation="none", dtype="float32",
+            )
+            for i in range(2)
+        ),
+        suites=(),
+        probes=(probe,),
+        languages=LANGUAGES,
+        cells=tuple(Cell(concept="danger", language=language) for language in LANGUAGES),
+        claims=Claims(),
+        rules=(),
+        controls=(),
+        splits=Splits(),
+        alpha=0.05,
+        bootstrap_draws=200,
+        flips=200,
+        random_latents=9,
+        settings=SETTINGS,
+        batch_tokens=512,
+        seed=7,
+    )  # fmt: skip
+    return plan.model_copy(update=changed)
+
+
+def make_fit(
+    *, groups: int = 24, benign: int = 60, signal: float = 5.0, seed: int = 0
+) -> FitObservations:
+    """Tables as read back from their files.
+
+    Args:
+        groups: Paired; two thirds are of the discover split.
+        benign: Items of each language.
+        signal: How much more a planted latent fires on positives.
+        seed: Of the noise.
+    """
+    stream = np.random.RandomState(seed)
+    items = _items(groups, benign)
+    benign_items = items[items["label"] == "negative"]
+    others = items[items["label"] != "negative"]
+    return stored(
+        FitObservations(
+            items=items,
+            scores=_scores(others, benign_items, stream),
+            search=_search(others, signal, stream),
+            random_search=_search(
+                others[(others["split"] == "discover") & (others["language"] == "en")], 0.0, stream
+            ),
+            vectors=_vectors(others, stream),
+            neighbours=pd.DataFrame(
+                [("danger", "el", 0, 3, 0.9), ("danger", "el", 0, 11, 0.7),
+                 ("danger", "el", 1, 12, 0.69), ("danger", "ja", 1, 7, 0.8)],
+                columns=list(NEIGHBOUR_COLUMNS),
+            ),
+            means=pd.DataFrame(
+                [(lang, sae, 9, np.zeros(WIDTH)) for lang in LANGUAGES for sae in (0, 1)],
+                columns=list(MEAN_COLUMNS),
+            ),
+        )
+    )  # fmt: skip
+
+
+def stored(fit: FitObservations) -> FitObservations:
+    """The same tables as an auditor reads them."""
+    return FitObservations.from_files(fit.to_files())
+
+
+def digests(fit: FitObservations) -> dict[str, str]:
+    """Digest of each fit file."""
+    return file_digests(fit.to_files())
+
+
+def without_labels(fit: FitObservations, language: str, label: str) -> FitObservations:
+    """Without one label in one language."""
+    gone = fit.items[(fit.items["language"] == language) & (fit.items["label"] == label)]["item"]
+    keep = {
+        name: table[~table["item"].isin(gone)].reset_index(drop=True)
+        for name in ("items", "scores", "search", "random_search", "vectors")
+        if "item" in (table := getattr(fit, name))
+    }
+    return replace(fit, **keep)
+
+
+def no_latents() -> pd.DataFrame:
+    """A search in which no latent fired."""
+    return empty_table(SEARCH_COLUMNS)
+
+
+def _items(groups: int, benign: int) -> pd.DataFrame:
+    rows = []
+    for language in LANGUAGES:
+        for group, label in itertools.product(range(groups), ("positive", "hard-negative")):
+            split = "discover" if group < 2 * groups // 3 else "calibrate"
+            rows.append(_row(f"g{group:02d}", split, "danger", label, language))
+        rows += [_row(f"b{i:03d}", "calibrate", "", "negative", language) for i in range(benign)]
+    return pd.DataFrame(sorted(rows), columns=list(ITEM_COLUMNS))
+
+
+def _row(group: str, split: str, concept: str, label: str, language: str) -> tuple:
+    return (f"{group}-{label}-{language}", "suite", group, split, concept, label, language,
+            "text", "plain", "prompt", "", "authored", "s", "", 20, 0, 0)  # fmt: skip
+
+
+def _scores(
+    others: pd.DataFrame, benign: pd.DataFrame, stream: np.random.RandomState
+) -> pd.DataFrame:
+    counted = pd.concat([others, benign])["item"]
+    rows = [(item, "danger", "tokens", float(stream.randint(5, 30))) for item in counted]
+    scorers = [*CALIBRATED, *(s.scorer for s in SETTINGS if s.scorer != "probe"), "latent/0/11"]
+    rows += [
+        (item, "danger", scorer, np.float32(stream.randn()))
+        for item in benign["item"]
+        for scorer in scorers
+    ]
+    return pd.DataFrame(rows, columns=list(SCORE_COLUMNS))
+
+
+def _search(items: pd.DataFrame, signal: float, stream: np.random.RandomState) -> pd.DataFrame:
+    rows = []
+    for item in items.itertuples():
+        active = PLANTED if item.language != "ja" else ELSEWHERE
+        for sae, latent in itertools.product(range(2), range(LATENTS)):
+            planted = item.label == "positive" and (sae, latent) == (active.sae, active.latent)
+            value = stream.randn() - 0.05 * latent + signal * planted
+            if value > 0:
+                rows.append(("danger", item.item, sae, latent, np.float32(value)))
+    return pd.DataFrame(rows, columns=list(SEARCH_COLUMNS))
+
+
+def _vectors(items: pd.DataFrame, stream: np.random.RandomState) -> pd.DataFrame:
+    kinds = ["ngrams", *(f"{k}/{i}" for k in ("reconstruction", "error") for i in (0, 1)),
+             "residual/hook.0", "residual/hook.1"]  # fmt: skip
+    rows = [
+        ("danger", item.item, kind,
+         (stream.randn(WIDTH) + 1.5 * (item.label == "positive")).astype(np.float32))
+        for item in items.itertuples()
+        for kind in kinds
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=list(VECTOR_COLUMNS))

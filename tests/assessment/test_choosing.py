@@ -1,0 +1,434 @@
+"""What is chosen and fitted before the lock: planted latents are found, noise is not believed."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import expit
+from sklearn.linear_model import LogisticRegression
+
+from compliance.assessment.choosing import (
+    choose,
+    fit_directions,
+    fit_items,
+    is_positive,
+    linear_weights,
+    refit,
+    select_features,
+)
+from compliance.assessment.tables import FitObservations, vectors
+from compliance.errors import PlanError
+from compliance.records.audit import FeatureRef
+from compliance.records.observation import LINEAR_SCORERS
+from compliance.records.plan import Choices, Plan
+from compliance.statistics.ranking import auroc
+from tests.assessment.fit_tables import (
+    ELSEWHERE,
+    LANGUAGES,
+    LATENTS,
+    PLANTED,
+    WIDTH,
+    make_fit,
+    make_plan,
+    no_latents,
+    stored,
+    without_labels,
+)
+
+PLAN = make_plan()
+
+
+@pytest.fixture(scope="module")
+def fit() -> FitObservations:
+    return make_fit()
+
+
+@pytest.fixture(scope="module")
+def choices(fit) -> Choices:
+    return choose(PLAN, fit)
+
+
+def given(*features: FeatureRef) -> Plan:
+    """A plan whose probe's features are given."""
+    return make_plan(probes=(PLAN.probes[0].model_copy(update={"features": features}),))
+
+
+def without_rows(table: pd.DataFrame, gone: pd.Series) -> pd.DataFrame:
+    return table[~gone].reset_index(drop=True)
+
+
+def planted_scores(fit: FitObservations, feature: FeatureRef, items: pd.DataFrame) -> np.ndarray:
+    """Pooled scores of one latent on the items, 0 where it is silent."""
+    table = fit.search
+    mine = table[(table["sae"] == feature.sae) & (table["latent"] == feature.latent)]
+    return mine.set_index("item")["score"].reindex(items["item"]).fillna(0.0).to_numpy()
+
+
+def density(fit: FitObservations, feature: FeatureRef) -> int:
+    return np.count_nonzero(planted_scores(fit, feature, fit_items(fit, "danger")))
+
+
+def in_language(fit: FitObservations, language: str) -> pd.DataFrame:
+    items = fit_items(fit, "danger")
+    return items[items["language"] == language]
+
+
+def test_the_planted_latent_is_found_and_luck_does_not_find_as_much(choices):
+    (probe,) = choices.probes
+
+    assert probe.features == (PLANTED,)
+    assert (probe.selection.searched, probe.selection.positives) == (2 * LATENTS, 16)
+    assert probe.selection.p_adjusted == 1 / (PLAN.flips + 1)
+    assert probe.selection.null_p95 < probe.selection.auroc
+
+
+def test_in_noise_the_best_latent_is_what_luck_finds():
+    found = [select_features(PLAN, make_fit(signal=0.0, seed=seed))[0] for seed in range(20)]
+
+    values = [probe.selection.p_adjusted for probe in found]
+    assert np.mean(values) == pytest.approx(0.5, abs=0.2)
+    assert np.mean(np.array(values) <= 0.05) <= 0.15
+
+
+def test_the_search_looks_at_the_discover_split_in_the_reference_language(fit, choices):
+    items = in_language(fit, "en")
+    discover = items[items["split"] == "discover"]
+    scores, positive = planted_scores(fit, PLANTED, discover), is_positive(discover)
+
+    expected = auroc(scores[positive], scores[~positive])
+
+    assert choices.probes[0].selection.auroc == expected
+
+
+def test_of_equal_latents_the_lowest_is_taken(fit):
+    copies = fit.search[(fit.search["sae"] == 0) & (fit.search["latent"] == PLANTED.latent)]
+    free = without_rows(fit.search, (fit.search["sae"] == 0) & (fit.search["latent"] == 1))
+    doubled = stored(replace(fit, search=pd.concat([free, copies.assign(latent=1)])))
+
+    (probe,) = select_features(PLAN, doubled)
+
+    assert probe.features == (FeatureRef(sae=0, latent=1),)
+    assert probe.selection.ties == 2
+
+
+def test_an_item_without_the_region_takes_no_part(fit):
+    name = "g00-positive-en"
+    lean = replace(
+        fit, **{t: without_rows(getattr(fit, t), getattr(fit, t)["item"] == name)
+                for t in ("scores", "search", "vectors")},
+    )  # fmt: skip
+
+    (probe,) = select_features(PLAN, lean)
+    directions = fit_directions(PLAN, (probe,), lean)
+
+    assert (probe.selection.positives, probe.selection.hard_negatives) == (15, 16)
+    assert {d.positives for d in directions if d.language == "en"} == {23}
+
+
+def test_a_search_with_one_label_is_refused(fit):
+    with pytest.raises(PlanError, match="0 positive and 16 hard-negative items"):
+        select_features(PLAN, without_labels(fit, "en", "positive"))
+
+
+def test_a_search_in_which_no_latent_fired_is_refused(fit):
+    with pytest.raises(PlanError, match="no latent fired on any of 32 discover items"):
+        select_features(PLAN, replace(fit, search=no_latents()))
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("item", "b000-negative-en"), ("sae", 2), ("latent", LATENTS)]
+)
+def test_a_search_of_what_is_not_planned_is_refused(fit, column, value):
+    search = fit.search.copy()
+    search.loc[0, column] = value
+
+    with pytest.raises(PlanError, match="an item or latent that is not planned"):
+        select_features(PLAN, replace(fit, search=search))
+
+
+def test_a_given_latent_that_does_not_exist_is_refused(fit):
+    with pytest.raises(PlanError, match=f"no latent {LATENTS} of SAE 0"):
+        choose(given(FeatureRef(latent=LATENTS)), fit)
+
+
+def test_given_features_skip_the_search_and_keep_their_controls(fit):
+    features = (FeatureRef(latent=5, label="guns"), FeatureRef(latent=6))
+
+    found = choose(given(*features), fit)
+
+    assert found.probes[0].features == features
+    assert found.probes[0].selection is None
+    assert len(found.random_probes) == len(found.permuted_probes) == 1
+
+
+def test_given_features_without_items_to_search_have_no_searched_controls(fit):
+    half = without_labels(fit, "en", "positive")
+
+    found = choose(given(PLANTED), half)
+
+    assert (found.random_probes, found.permuted_probes, found.alternatives) == ((), (), ())
+
+
+def test_the_random_probe_is_the_best_of_the_random_latents(fit, choices):
+    (probe,) = choices.random_probes
+    items = in_language(fit, "en")
+    items = items[items["split"] == "discover"]
+    found = replace(fit, search=fit.random_search)
+    areas = {}
+    for sae in (0, 1):
+        for latent in range(LATENTS):
+            scores = planted_scores(found, FeatureRef(sae=sae, latent=latent), items)
+            areas[sae, latent] = auroc(scores[is_positive(items)], scores[~is_positive(items)])
+
+    best = max(areas, key=areas.__getitem__)
+
+    assert (probe.features[0].sae, probe.features[0].latent) == best
+    assert probe.selection.p_adjusted > 0.05
+
+
+def test_without_random_latents_that_fired_there_is_no_random_probe(fit):
+    assert choose(PLAN, replace(fit, random_search=no_latents())).random_probes == ()
+
+
+def test_permuted_labels_find_no_more_than_luck(fit):
+    """Were they not swapped, every p would be the least there is."""
+    found = [choose(make_plan(seed=seed), fit).permuted_probes[0] for seed in range(20)]
+
+    values = [probe.selection.p_adjusted for probe in found]
+    assert np.mean(values) == pytest.approx(0.5, abs=0.2)
+    assert {p.selection.positives for p in found} == {16}
+    assert len({p.features for p in found}) > 1
+
+
+def test_permuted_labels_of_groups_with_one_label_are_exchanged():
+    """Unpaired groups: swapping within a group would change nothing, and find the planted one."""
+    fit = make_fit()
+    groups = fit.items["group"] + "-" + fit.items["label"]
+    unpaired = replace(fit, items=fit.items.assign(group=groups))
+
+    found = [choose(make_plan(seed=seed), unpaired).permuted_probes[0] for seed in range(10)]
+
+    assert np.mean([probe.selection.p_adjusted for probe in found]) > 0.2
+    assert {p.selection.positives for p in found} == {16}
+
+
+def test_an_alternative_is_the_best_latent_of_its_sae(choices):
+    found = {one.setting: one.features for one in choices.alternatives}
+
+    assert found["sae-0"] == (PLANTED,)
+    assert [f.sae for f in found["sae-1"]] == [1]
+    assert set(found) == {"sae-0", "sae-1"}
+
+
+@pytest.mark.parametrize("scorer", ["dense", "reconstruction", "error", "ngrams"])
+def test_logistic_controls_score_new_vectors_as_scikit_learn_does(fit, choices, scorer):
+    kind = {"dense": "residual/hook.0", "ngrams": "ngrams"}.get(scorer, f"{scorer}/0")
+    items = in_language(fit, "el")
+    table = fit.vectors[fit.vectors["features"] == kind].set_index("item")["vector"]
+    new = np.random.RandomState(3).randn(7, WIDTH)
+    theirs = LogisticRegression(C=1.0 / PLAN.linear_l2, tol=1e-12, max_iter=10_000)
+    theirs.fit(vectors(table.loc[items["item"]]), is_positive(items))
+
+    ours = linear_weights(choices.directions, fit)[scorer, "danger", "el"]
+
+    assert ours.scores(new) == pytest.approx(theirs.decision_function(new), abs=1e-4)
+
+
+@pytest.mark.parametrize("scorer", ["dense-means", "reconstruction-means", "error-means"])
+def test_a_difference_of_means_is_the_difference_of_the_means(fit, choices, scorer):
+    kind = LINEAR_SCORERS[scorer]
+    name = "residual/hook.0" if kind == "residual" else f"{kind}/0"
+    items = in_language(fit, "ja")
+    table = fit.vectors[fit.vectors["features"] == name].set_index("item")["vector"]
+    x, positive = vectors(table.loc[items["item"]]), is_positive(items)
+
+    ours = linear_weights(choices.directions, fit)[scorer, "danger", "ja"]
+
+    assert ours.weights == pytest.approx(x[positive].mean(axis=0) - x[~positive].mean(axis=0))
+    middle = (x[positive].mean(axis=0) + x[~positive].mean(axis=0)) / 2
+    assert ours.scores(middle[np.newaxis]) == pytest.approx([0.0], abs=1e-12)
+
+
+def test_controls_are_fitted_where_the_probes_own_sae_reads(fit):
+    found = fit_directions(PLAN, choose(given(ELSEWHERE), fit).probes, fit)
+
+    assert {d.features for d in found} == {"residual/hook.1", "reconstruction/1", "error/1",
+                                           "ngrams"}  # fmt: skip
+
+
+def test_every_language_with_both_labels_has_every_linear_control(fit, choices):
+    half = choose(PLAN, without_labels(fit, "el", "positive"))
+
+    assert [(d.language, d.scorer) for d in choices.directions] == [
+        (language, scorer) for language in LANGUAGES for scorer in LINEAR_SCORERS
+    ]
+    assert {d.language for d in half.directions} == {"en", "ja"}
+    assert {s.language for s in half.sparse_probes} == {"en", "ja"}
+
+
+def test_an_item_without_its_vector_is_refused(fit):
+    gone = (fit.vectors["item"] == "g00-positive-el") & (fit.vectors["features"] == "error/0")
+
+    with pytest.raises(PlanError, match="g00-positive-el has no error/0 for danger"):
+        choose(PLAN, replace(fit, vectors=without_rows(fit.vectors, gone)))
+
+
+def test_coefficients_for_other_items_are_refused(fit, choices):
+    one = choices.directions[0].model_copy(update={"coefficients": (1.0, -1.0)})
+
+    with pytest.raises(PlanError, match="ngrams has 2 coefficients for 48 fit items"):
+        linear_weights([one], fit)
+
+
+def test_a_sparse_probe_finds_the_latent_of_its_own_language(choices):
+    found = {(s.scorer, s.language): s.features for s in choices.sparse_probes}
+
+    assert found["sparse-1", "ja"] == (ELSEWHERE,)
+    assert found["sparse-1", "en"] == found["sparse-1", "el"] == (PLANTED,)
+    assert {scorer: len(f) for (scorer, _), f in found.items()} == {"sparse-1": 1, "sparse-5": 5}
+
+
+def test_a_sparse_probe_scores_raw_values_as_a_regression_on_scaled_ones(fit, choices):
+    sparse = next(s for s in choices.sparse_probes if (s.scorer, s.language) == ("sparse-5", "el"))
+    items = in_language(fit, "el")
+    x = np.column_stack([planted_scores(fit, feature, items) for feature in sparse.features])
+    theirs = LogisticRegression(C=1.0 / PLAN.linear_l2, tol=1e-12, max_iter=10_000)
+    theirs.fit(x / np.abs(x).max(axis=0), is_positive(items))
+
+    ours = x @ np.array(sparse.weights) + sparse.bias
+
+    assert ours == pytest.approx(theirs.decision_function(x / np.abs(x).max(axis=0)), abs=1e-4)
+
+
+def test_a_sparse_probe_takes_a_latent_of_hard_negatives_too(fit):
+    labels = fit.items["label"].map(
+        {"positive": "hard-negative", "hard-negative": "positive", "negative": "negative"}
+    )
+
+    found = choose(PLAN, replace(fit, items=fit.items.assign(label=labels)))
+
+    one = next(s for s in found.sparse_probes if (s.scorer, s.language) == ("sparse-1", "ja"))
+    assert one.features == (ELSEWHERE,)
+    assert one.weights[0] < 0
+
+
+def test_a_sparse_probe_takes_no_silent_latent(fit):
+    table = fit.search
+    few = without_rows(
+        table, (table["item"].str.endswith("-ja")) & ~((table["sae"] == 1) & (table["latent"] < 2))
+    )
+    none = without_rows(table, table["item"].str.endswith("-ja"))
+
+    fewer = {s.scorer: len(s.features) for s in choose(PLAN, replace(fit, search=few)).sparse_probes
+             if s.language == "ja"}  # fmt: skip
+    languages = {s.language for s in choose(PLAN, replace(fit, search=none)).sparse_probes}
+
+    assert fewer == {"sparse-1": 1, "sparse-5": 2}
+    assert languages == {"en", "el"}
+
+
+def test_random_latents_fire_about_as_often_as_the_probe(fit, choices):
+    (drawn,) = choices.random_latents
+    distance = {
+        latent: abs(density(fit, FeatureRef(latent=latent)) - density(fit, PLANTED))
+        for latent in range(LATENTS)
+        if latent != PLANTED.latent
+    }
+    nearest = sorted(distance, key=lambda latent: (distance[latent], latent))
+
+    assert len(set(drawn.features)) == PLAN.random_latents
+    assert {f.sae for f in drawn.features} == {PLANTED.sae}
+    assert {f.latent for f in drawn.features} <= set(nearest[: 2 * PLAN.random_latents])
+
+
+def test_random_latents_are_drawn_by_the_seed(fit, choices):
+    again, other = choose(PLAN, fit), choose(make_plan(seed=8), fit)
+
+    assert again.random_latents == choices.random_latents
+    assert other.random_latents != choices.random_latents
+
+
+def test_random_latents_match_the_combination_and_leave_out_all_its_features(fit):
+    features = tuple(FeatureRef(latent=latent) for latent in (36, 37, 38))
+    plan = given(*features).model_copy(update={"random_latents": LATENTS})
+    few = plan.model_copy(update={"random_latents": 2})
+
+    (all_others,) = choose(plan, fit).random_latents
+    (drawn,) = choose(few, fit).random_latents
+
+    assert sorted(f.latent for f in all_others.features) == [
+        latent for latent in range(LATENTS) if latent not in (36, 37, 38)
+    ]
+    alone = max(density(fit, f) for f in features)
+    assert min(density(fit, f) for f in drawn.features) > alone
+
+
+def test_neighbours_are_near_and_not_the_probe_itself(choices):
+    found = [(n.language, n.feature.sae, n.feature.latent, n.cosine) for n in choices.neighbours]
+
+    assert found == [("el", 0, 11, 0.7), ("ja", 1, 7, 0.8)]
+    assert choices.neighbours[0].scorer == "latent/0/11"
+
+
+def test_shifts_run_in_the_reference_and_in_the_weakest_language(fit, choices):
+    areas = {}
+    for language in ("el", "ja"):
+        items = in_language(fit, language)
+        scores = planted_scores(fit, PLANTED, items)
+        areas[language] = auroc(scores[is_positive(items)], scores[~is_positive(items)])
+
+    assert min(areas, key=areas.__getitem__) == "ja"
+    assert choices.shifted_languages == {"danger": ("en", "ja")}
+
+
+def test_shifts_run_in_the_reference_alone_where_there_is_no_other(fit):
+    found = choose(make_plan(languages=("en",)), fit)
+    half = choose(PLAN, without_labels(fit, "ja", "positive"))
+
+    assert found.shifted_languages == {"danger": ("en",)}
+    assert half.shifted_languages == {"danger": ("en", "el")}
+
+
+def test_refitting_gives_the_same_choices_and_mends_what_was_altered(fit, choices):
+    one = choices.directions[0]
+    altered = choices.model_copy(
+        update={
+            "directions": (
+                one.model_copy(update={"bias": one.bias + 1.0}),
+                *choices.directions[1:],
+            ),
+            "shifted_languages": {"danger": ("en", "el")},
+            "neighbours": (),
+            "sparse_probes": tuple(
+                s.model_copy(update={"bias": 0.0}) for s in choices.sparse_probes
+            ),
+        }
+    )
+
+    assert refit(PLAN, choices, fit) == choices
+    assert refit(PLAN, altered, fit) == choices
+
+
+def test_refitting_takes_searched_latents_as_they_stand(fit, choices):
+    other = choices.probes[0].model_copy(update={"features": (ELSEWHERE,)})
+
+    found = refit(PLAN, choices.model_copy(update={"probes": (other,)}), fit)
+
+    assert found.probes == (other,)
+    assert {d.features for d in found.directions} >= {"residual/hook.1"}
+
+
+def test_coefficients_are_those_of_the_optimum(fit, choices):
+    """Each is what the item still pulls on the weights: s / (1 + exp(s m)) / l2."""
+    one = next(d for d in choices.directions if (d.scorer, d.language) == ("dense", "en"))
+    items = in_language(fit, "en")
+    table = fit.vectors[fit.vectors["features"] == one.features].set_index("item")["vector"]
+    x, sign = vectors(table.loc[items["item"]]), np.where(is_positive(items), 1.0, -1.0)
+
+    margins = linear_weights([one], fit)["dense", "danger", "en"].scores(x)
+
+    assert np.array(one.coefficients) == pytest.approx(
+        sign * expit(-sign * margins) / PLAN.linear_l2, abs=1e-12
+    )
+    assert sum(one.coefficients) == pytest.approx(0.0, abs=1e-12)
