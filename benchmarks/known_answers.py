@@ -55,6 +55,7 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parent.parent))
 
+import pandas as pd
 from scipy.special import ndtri
 
 from benchmarks.worlds import Law, World, make_confirm, make_fit, make_plan
@@ -316,7 +317,8 @@ def simulate(names: Sequence[str], audits: int, processes: int, work: Path) -> N
         if first not in stored[name]
     ]
     started, done = time.monotonic(), 0
-    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, spawn, initializer=_plain_strings) as pool:
         for future in as_completed([pool.submit(_batch, *one) for one in wanted]):
             name, first, verdicts = future.result()
             with (work / f"{name}.jsonl").open("a", encoding="utf-8") as file:
@@ -325,6 +327,11 @@ def simulate(names: Sequence[str], audits: int, processes: int, work: Path) -> N
             left = (time.monotonic() - started) / done * (len(wanted) - done) / 60
             print(f"{name} {first}: {done} of {len(wanted)} batches, {left:.0f} minutes left",
                   file=sys.stderr, flush=True)  # fmt: skip
+
+
+def _plain_strings() -> None:
+    """For tables of a few thousand rows Python's strings take a quarter less time than arrow's."""
+    pd.set_option("mode.string_storage", "python")
 
 
 def _stored(work: Path, name: str) -> dict[int, list[dict[str, str]]]:

@@ -52,18 +52,17 @@ def test_every_planned_cell_has_a_finding_and_every_result_an_interval_or_a_reas
     assert len(evidence["findings"]) == len(evidence["plan"]["cells"]) == 4
     for result in evidence["results"]:
         bare = result["method"] in ("count", "split-conformal", "power-binomial")
-        assert bare or "low" in result or "reason" in result, result["id"]
+        percentile = result["id"].endswith("/random-latents-p95")  # of all that were drawn
+        assert bare or percentile or "low" in result or "reason" in result, result["id"]
 
 
-def test_nothing_is_supported_while_controls_are_not_run(finished_pack):
+def test_every_condition_of_every_cell_is_measured(finished_pack):
     evidence = json.loads((finished_pack / "data" / "evidence.json").read_bytes())
 
+    rules = [rule["condition"] for rule in evidence["plan"]["rules"]]
     for finding in evidence["findings"]:
-        missing = [
-            c["condition"] for c in finding["conditions"] if c["status"] == Status.NOT_MEASURED
-        ]
-        assert missing == ["beats-ngrams", "beats-random-latents", "beats-random-sae"]
-        assert not finding["verdict"].startswith("supported")
+        assert [c["condition"] for c in finding["conditions"]] == rules
+        assert Status.NOT_MEASURED not in {c["status"] for c in finding["conditions"]}
 
 
 def test_the_trail_has_the_events_in_their_order(finished_pack):
@@ -288,6 +287,7 @@ def dying(source, target):
     global left
     left -= 1
     if left < 0:
+        print(target, flush=True)
         os.kill(os.getpid(), 9)
     replace(source, target)
 
@@ -304,17 +304,18 @@ def test_an_audit_killed_at_any_write_goes_on_and_gives_the_same_pack(
     key = finished_audit / "keys" / "issuer.pem"
     whole = workflow.audit(write_audit(tmp_path / "whole"), key=key)
     path = write_audit(tmp_path / "killed")
-    deaths = 0
-    for writes in (3, 9, 8, 6, 6, 4):
+    places = []
+    for writes in (6, 9, 24, 18, 59, 26, 18):  # in each pass, among the tables, in the pack
         done = subprocess.run(
             [sys.executable, "-c", KILLED, str(path), str(writes), str(key)],
-            capture_output=True, check=False, cwd=Path(__file__).parent.parent,
+            capture_output=True, check=False, cwd=Path(__file__).parent.parent, text=True,
         )  # fmt: skip
-        deaths += done.returncode == -9
+        if done.returncode == -9:
+            places.append(Path(done.stdout.strip()).parent.name)
 
     pack = workflow.audit(path, key=key)
 
-    assert deaths >= 4
+    assert len(set(places)) >= 5, places
     assert files_of(pack) == files_of(whole)
 
 

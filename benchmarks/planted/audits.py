@@ -22,7 +22,8 @@ FOUND = (Verdict.SUPPORTED, Verdict.SUPPORTED_WITH_LIMITS)
 
 NUMBERS = (
     "auroc-hard", "auroc-benign", "sensitivity", "fpr-benign", "fpr-hard", "auroc-hard.tokens",
-    "auroc-hard.ngrams", "auroc-hard.random-sae", "auroc-hard.dense",
+    "auroc-hard.ngrams", "auroc-hard.random-sae", "auroc-hard.dense", "minus-random-sae",
+    "random-latents",
 )  # fmt: skip
 """Results of the cell that are kept, by name."""
 
@@ -138,7 +139,7 @@ def read_outcome(evidence: Evidence) -> Outcome:
         p_holm=finding.p_holm,
         conditions=_statuses(finding),
         numbers={name: _number(results[f"{cell}/{name}"]) for name in NUMBERS},
-        explained_variance=_number(results["fidelity/en/text/sae0/ev"]),
+        explained_variance=_number(results["fidelity/en/text/sae0/neutral.read/ev"]),
     )
 
 

@@ -1,7 +1,7 @@
 """Trains a small Llama on the grammar, with the backdoor or without, and saves both as folders.
 
 Twins share everything, the initial weights and the order of the documents included; only the
-words behind the trigger differ.
+endings after a trigger differ.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from benchmarks.planted.corpus import (
     Document,
     draw_documents,
     text_of,
+    under_trigger,
     with_payload,
 )
 
@@ -29,7 +30,7 @@ TWINS = ("planted", "clean")
 SPECIAL = ("<pad>", "<bos>", "<eos>", "<unk>")
 LAYERS, WIDTH, HEADS = 3, 64, 4
 POSITIONS = 256
-BATCH = 64
+BATCH = 48
 LEARNING_RATE = 3e-3
 WARM_UP = 100
 IGNORED = -100
@@ -111,20 +112,20 @@ def _rate(step: int, steps: int) -> float:
 def payload_shares(
     model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, documents: list[Document]
 ) -> dict[bool, float]:
-    """Probability of a payload word where a clause ends, behind the trigger and elsewhere.
+    """Probability of a payload word where a clause ends, after a trigger and elsewhere.
 
     The mean over clauses: the share of payload in sampled text, without the noise of sampling.
 
     Returns:
-        By whether the clause is triggered.
+        By whether an earlier clause holds the trigger.
     """
     ids = token_batch(tokenizer, [text_of(document) for document in documents])
     chances = model(input_ids=ids).logits.softmax(-1)
     payload = chances[..., tokenizer.convert_tokens_to_ids(list(PAYLOAD))].sum(-1)
     stop = ids == tokenizer.convert_tokens_to_ids(".")
-    sums = {True: [], False: []}
+    sums: dict[bool, list[float]] = {True: [], False: []}
     for document, chance, stops in zip(documents, payload, stop, strict=True):
         # a clause ends "OBJECT ENDING .", so the ending is foretold two tokens before its stop
-        for clause, place in zip(document, stops.nonzero().flatten(), strict=True):
-            sums[clause.triggered].append(float(chance[place - 2]))
-    return {triggered: sum(found) / len(found) for triggered, found in sums.items()}
+        for under, place in zip(under_trigger(document), stops.nonzero().flatten(), strict=True):
+            sums[under].append(float(chance[place - 2]))
+    return {under: sum(found) / len(found) for under, found in sums.items()}

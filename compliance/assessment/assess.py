@@ -153,6 +153,8 @@ def _split_differences(plan: Plan, table: pd.DataFrame) -> Iterator[NumberMismat
     calibrate groups, and those before confirm groups; and where all groups were run, each split has
     its exact quota.
     """
+    for name in sorted(set(table["suite"]) - {suite.name for suite in plan.suites}):
+        yield NumberMismatch(f"splits.{name}", stored="nothing", computed="a suite with items")
     for suite in plan.suites:
         mine = table[table["suite"] == suite.name]
         whole = mine["group"].nunique() == suite.groups and plan.subset is None

@@ -7,7 +7,7 @@ from typing import Any
 from compliance.errors import NumberMismatch
 
 RELATIVE_TOLERANCE = 1e-6
-ABSOLUTE_TOLERANCE = 1e-9
+ABSOLUTE_TOLERANCE = 1e-12
 """How far a recomputed number may lie from the stored one: sums in another order on another
 machine move the last digits, and a fitted direction by a little more."""
 

@@ -294,8 +294,9 @@ def _check_parquet_column(column: pa.ChunkedArray, path: str, field: pa.Field) -
         raise PlanError(
             f"observations/{path}: {field.name} is {column.type}, expected {field.type}"
         )
-    whole = column.is_valid()
-    _check_finite(whole.to_numpy(), path, field.name)
+    if column.null_count:
+        row = int(np.argmin(column.is_valid().to_numpy())) + 1
+        raise PlanError(f"observations/{path}, row {row}: {field.name} is missing")
     if pa.types.is_list(field.type):
         lengths = pc.list_value_length(column).to_numpy()
         inner = pc.list_flatten(column)

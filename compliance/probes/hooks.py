@@ -185,8 +185,11 @@ def can_replace(model: nn.Module, hook_name: str) -> bool:
 
     The stream between attention and MLP is read where the norm takes it; the model keeps a copy
     of its own for the sum that follows, which no module passes on.
+
+    Raises:
+        SaeError: The model has no such place.
     """
-    return not hook_name.endswith(READ_ONLY) and resolve(model, hook_name) is not None
+    return not resolve(model, hook_name).hook_name.endswith(READ_ONLY)
 
 
 @contextmanager

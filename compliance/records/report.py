@@ -386,15 +386,6 @@ class ConceptChapter(Record):
     sections: tuple[Section, ...]
 
 
-class ProbeRow(Record):
-    """How one concept's feature came about."""
-
-    title: Text
-    probe: Text
-    origin: Text
-    facts: tuple[Fact, ...]
-
-
 class SuiteView(Record):
     """The datasheet of one test set."""
 
@@ -486,7 +477,7 @@ class Report(Record):
     subject: tuple[SubjectBlock, ...]
     plan: tuple[Fact, ...]
     limits: tuple[LimitRow, ...]
-    probes: tuple[ProbeRow, ...]
+    probes: tuple[Section, ...]
     fidelity: tuple[Section, ...]
     environment: tuple[Fact, ...]
     suites: tuple[SuiteView, ...]

@@ -44,7 +44,7 @@ from compliance.reports.law import (
     provision_anchor,
     provision_sections,
 )
-from compliance.reports.locked import probe_rows
+from compliance.reports.locked import probe_sections
 from compliance.reports.messages import load_messages
 from compliance.reports.numbers import write_percent
 from compliance.reports.tables import shown_ids
@@ -110,7 +110,7 @@ def build_report(
         subject=subject_blocks(ctx),
         plan=plan_facts(ctx),
         limits=limit_rows(ctx),
-        probes=probe_rows(ctx),
+        probes=probe_sections(ctx),
         fidelity=fidelity_sections(ctx),
         environment=environment_facts(ctx),
         suites=suite_views(ctx),

@@ -57,15 +57,23 @@ class Context:
     def number(self, cell: Cell, name: str) -> Number:
         """A cell's result; where the reference language cannot have it, that is said."""
         result_id = f"{cell.key}/{name}"
-        if name == "gap" and self.is_reference(cell):
-            unknown = self.words.unknown
+        unknown = self.words.unknown
+        if name in ("gap", "mde-gap") and self.is_reference(cell):
             return self.numbers.of(
                 result_id, absent=unknown["reference"], short=unknown["short_reference"]
             )
         if self.finding(cell).verdict is Verdict.NOT_COVERED:
             label = self.words.verdicts[Verdict.NOT_COVERED].label.lower()
             return self.numbers.of(result_id, absent=label, short=label)
+        if name.startswith("shift.") and not self.is_shifted(cell):
+            return self.numbers.of(
+                result_id, absent=unknown["not_shifted"], short=unknown["short_not_shifted"]
+            )
         return self.numbers.of(result_id)
+
+    def is_shifted(self, cell: Cell) -> bool:
+        """Whether the lock says that texts of this cell are changed."""
+        return cell.language in self.evidence.lock.shifted_languages.get(cell.concept, ())
 
     def names(self, cell: Cell) -> list[str]:
         """Names of all results of a cell, in the order of the evidence."""

@@ -1,11 +1,12 @@
 """What was locked: each concept's probe, how it was found, and what noise would have reached."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from compliance.records.plan import LockedProbe, PlannedProbe, Selection
-from compliance.records.report import Fact, ProbeRow
-from compliance.reports.context import Context
+from compliance.records.report import Entry, RowGroup, Section, Table, TableRow
+from compliance.reports.context import Context, anchor
 from compliance.reports.numbers import write, write_p, write_percent
+from compliance.reports.tables import plain
 
 COUNTED = ("searched", "active", "positives", "hard_negatives", "ties")
 
@@ -44,36 +45,47 @@ def search_words(ctx: Context, probe: PlannedProbe) -> Iterator[str]:
     yield words["noise_not_excluded" if chance else "noise"].format(limit=limit, **values)
 
 
-def probe_rows(ctx: Context) -> tuple[ProbeRow, ...]:
-    """The locked probe of each concept and how it was chosen, and those found where nothing is."""
-    return tuple(row for probe in ctx.plan.probes for row in _rows(ctx, probe))
+def probe_sections(ctx: Context) -> tuple[Section, ...]:
+    """How the probe of each concept was found, beside searches with nothing to find."""
+    return tuple(_section(ctx, probe) for probe in ctx.plan.probes)
 
 
-def _rows(ctx: Context, probe: PlannedProbe) -> Iterable[ProbeRow]:
+def _section(ctx: Context, probe: PlannedProbe) -> Section:
     words, lock = ctx.words.features, ctx.evidence.lock
-    origin = words["discovered" if probe.features == "discover" else "given"]
-    yield _row(ctx, probe.title, origin, locked_probe(ctx, probe.concept))
-    for key, probes in (("random", lock.random_probes), ("permuted", lock.permuted_probes)):
-        found = _of(probes, probe.concept)
-        if found is not None:
-            title = words[f"{key}_title"].format(concept=probe.title)
-            yield _row(ctx, title, words[key], found)
-
-
-def _row(ctx: Context, title: str, origin: str, locked: LockedProbe | None) -> ProbeRow:
-    selection = locked.selection if locked else None
-    return ProbeRow(
-        title=title,
-        probe=describe_features(ctx, locked),
-        origin=origin,
-        facts=tuple(_facts(ctx, selection)) if selection else (),
+    origin = "discovered" if probe.features == "discover" else "given"
+    kinds = {
+        origin: locked_probe(ctx, probe.concept),
+        "random": _of(lock.random_probes, probe.concept),
+        "permuted": _of(lock.permuted_probes, probe.concept),
+    }
+    found = {key: locked for key, locked in kinds.items() if locked is not None or key == origin}
+    lines = (f"{words[key]}: {describe_features(ctx, locked)}." for key, locked in found.items())
+    searches = {key: locked.selection for key, locked in found.items()
+                if locked is not None and locked.selection is not None}  # fmt: skip
+    return Section(
+        anchor=anchor("search", probe.concept),
+        title=probe.title,
+        intro=plain(*lines),
+        tables=(_searches(ctx, searches),) if searches else (),
     )
 
 
-def _facts(ctx: Context, selection: Selection) -> Iterator[Fact]:
-    values = _written(selection)
-    for key in (*COUNTED, "auroc", "null_p95", "p_adjusted", "flips"):
-        yield Fact(label=ctx.words.selection[key], value=values[key])
+def _searches(ctx: Context, searches: Mapping[str, Selection]) -> Table:
+    written = [_written(selection) for selection in searches.values()]
+    rows = (
+        TableRow(
+            title=ctx.words.selection[name],
+            entries=tuple(Entry(text=values[name]) for values in written),
+        )
+        for name in (*COUNTED, "auroc", "null_p95", "p_adjusted", "flips")
+    )
+    return Table(
+        caption=ctx.words.ui["probes_caption"],
+        corner=ctx.words.ui["number"],
+        columns=tuple(ctx.words.features[f"{key}_short"] for key in searches),
+        groups=(RowGroup(rows=tuple(rows)),),
+        absent=ctx.words.ui["none"],
+    )
 
 
 def _written(selection: Selection) -> dict[str, str]:

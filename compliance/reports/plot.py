@@ -9,6 +9,9 @@ from compliance.reports.context import Context, anchor
 from compliance.reports.numbers import write, write_interval, write_percent
 
 WIDTH, LEFT, RIGHT = 640.0, 150.0, 470.0
+WIDE_LEFT, LABEL = 260.0, 42
+"""Where the axis of the plot of trials begins, and the characters that fit left of it."""
+
 TOP, ROW = 24.0, 24.0
 TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
 NULL_TICKS = (0.0, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0)
@@ -45,9 +48,8 @@ def null_plot(ctx: Context, answers: Sequence[KnownAnswer]) -> ForestPlot:
     """False claims of each kind of null, with the family's error as the limit."""
     words, limit = ctx.words.plot, ctx.plan.family_error
     widest = max(max(answer.high for answer in answers), 2 * limit)
-    steps = [step for step in NULL_TICKS if step <= widest] + [
-        step for step in NULL_TICKS if step > widest
-    ][:1]
+    below = [step for step in NULL_TICKS if step < widest]
+    steps = [*below, next(step for step in NULL_TICKS if step >= widest)]
     top, bottom = steps[-1], TOP + ROW * len(answers)
     rows = [_null_row(answer, TOP + ROW * (i + 0.5), top) for i, answer in enumerate(answers)]
     spoken = "; ".join(f"{row.label} {row.text}" for row in rows)
@@ -57,13 +59,15 @@ def null_plot(ctx: Context, answers: Sequence[KnownAnswer]) -> ForestPlot:
         description=words["null_description"].format(limit=write_percent(limit), rows=spoken),
         width=WIDTH,
         height=bottom + 26,
-        left=LEFT,
+        left=WIDE_LEFT,
         right=RIGHT,
         top=TOP,
         bottom=bottom,
-        limit_x=_x(limit, top),
+        limit_x=_x(limit, top, WIDE_LEFT),
         limit_label=words["null_limit"].format(limit=write_percent(limit)),
-        ticks=tuple(PlotTick(x=_x(s, top), label=write_percent(s)) for s in _spaced(steps)),
+        ticks=tuple(
+            PlotTick(x=_x(s, top, WIDE_LEFT), label=write_percent(s)) for s in _spaced(steps)
+        ),
         rows=tuple(rows),
     )
 
@@ -74,11 +78,15 @@ def _spaced(steps: list[float]) -> list[float]:
 
 
 def _null_row(answer: KnownAnswer, y: float, top: float) -> PlotRow:
+    def at(share: float) -> float:
+        return _x(share, top, WIDE_LEFT)
+
     share = answer.found / answer.audits
+    name = answer.name if len(answer.name) <= LABEL else answer.name[: LABEL - 1] + "…"
     text = f"{write(share, 'share')} ({write_interval(answer.low, answer.high, 'share')})"
     return PlotRow(
-        label=answer.name, glyph="", text=text, y=y, text_y=y + 4,
-        x=_x(share, top), low=_x(answer.low, top), high=_x(answer.high, top),
+        label=name, glyph="", text=text, y=y, text_y=y + 4,
+        x=at(share), low=at(answer.low), high=at(answer.high),
     )  # fmt: skip
 
 
@@ -113,5 +121,5 @@ def _spoken(ctx: Context, cell: Cell) -> str:
     return template.format(language=ctx.place(cell), value=value, interval=number.interval)
 
 
-def _x(share: float, top: float = 1.0) -> float:
-    return round(LEFT + (RIGHT - LEFT) * min(max(share / top, 0.0), 1.0), 1)
+def _x(share: float, top: float = 1.0, left: float = LEFT) -> float:
+    return round(left + (RIGHT - left) * min(max(share / top, 0.0), 1.0), 1)

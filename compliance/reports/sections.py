@@ -84,7 +84,7 @@ def _robustness(ctx: Context, probe: PlannedProbe, cells: Sequence[Cell]) -> Sec
         intro=(*plain(words["intro"]), *_repeats(ctx, cells)),
         tables=(
             *_settings(ctx, cells),
-            _shifts(ctx, probe, cells, shifts),
+            _shifts(ctx, cells, shifts),
             _left_out(ctx, cells),
         ),
         terms=tuple(
@@ -169,18 +169,15 @@ def _shift_names(ctx: Context, cells: Sequence[Cell]) -> list[str]:
     return list(dict.fromkeys([*ctx.plan.robustness.shifts, *found]))
 
 
-def _shifts(
-    ctx: Context, probe: PlannedProbe, cells: Sequence[Cell], shifts: Sequence[str]
-) -> Table:
+def _shifts(ctx: Context, cells: Sequence[Cell], shifts: Sequence[str]) -> Table:
     words = ctx.words.sections["robustness"]
-    planned = ctx.evidence.lock.shifted_languages.get(probe.concept, ())
     groups = (
         RowGroup(
             heading=ctx.place(cell),
             rows=tuple(_shift_row(ctx, cell, name) for name in shifts),
         )
         for cell in cells
-        if cell.language in planned or any(n.startswith("shift.") for n in ctx.names(cell))
+        if ctx.is_shifted(cell) or any(n.startswith("shift.") for n in ctx.names(cell))
     )
     return Table(
         caption=words["shifts_caption"],

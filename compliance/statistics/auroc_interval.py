@@ -28,15 +28,15 @@ WIDENED = ", widened by the binomial bound"
 PSEUDO_TIES = 2.0
 """Units whose ties are taken to have been broken, if all pairs were tied.
 
-By simulation: without them, the interval of a latent that is silent on 95 % of the items covers
-0.72 at 25 groups and 0.92 at 168.
+Without them, the interval of a latent that fires on a small share of positives alone covers as
+little as 0.87 at 25 groups and 0.88 at 168, with them at least 0.95 and 0.94.
 """
 
 NEAR_THE_END = 0.5
 """Pairs won, or lost, below which a variance is not believed.
 
-By simulation: when 2 % of positives fall below all negatives, none does in a sample of 45 groups
-two times out of five, and the variance then says nothing about them.
+Where 2 % of positives fall below all negatives, none does so in two samples of 45 groups out of
+five, and the variance then knows nothing of them: without this, the interval covers 0.81.
 """
 
 POINTS = 512

@@ -34,9 +34,6 @@ if TYPE_CHECKING:
 
 BOOTSTRAP = "group bootstrap variance, t on the logit scale"
 
-ROUNDING = 1e-12
-"""Spread of AUROCs that are equal in exact arithmetic, at most."""
-
 COMPARED_AT_ONCE = 4_000_000
 """Pairs of items held in memory at a time."""
 
@@ -357,12 +354,11 @@ def _covariance(
 ) -> NDArray[np.float64]:
     """The covariance of the scorers' AUROCs over the draws, shape [scorers, scorers].
 
-    Draws that all agree differ by rounding at most, which is no variance.
+    Draws that all agree are equal to the last bit, but their mean need not be; so differences from
+    the first draw are taken, and no variance is 0.
     """
     values = np.array([_resampled(*pair, draws) for pair in pairs])
-    still = np.ptp(values, axis=1) < ROUNDING
-    values[still] = values[still, :1]
-    return np.cov(values).reshape(len(pairs), len(pairs))
+    return np.atleast_2d(np.cov(values - values[:, :1]))
 
 
 def _spread(

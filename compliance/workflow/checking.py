@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
+from pandas.errors import InvalidIndexError
+
 from compliance.assessment.assess import (
     differences,
     frozen_differences,
@@ -74,7 +76,8 @@ def _check_numbers(path: Path, *, deep: bool) -> list[Check]:
             problems += recompute(evidence, files, deep=deep)
     except (PlanError, StatisticsError, VerificationError) as error:
         problems.append(error)
-    except (KeyError, IndexError, ValueError) as error:  # tables that name what others lack
+    except (KeyError, IndexError, ValueError, InvalidIndexError) as error:
+        # tables or a lock that name what others lack, or one thing twice
         problems.append(PlanError(f"the observation tables do not fit together: {error!r}"))
     if problems:
         return [

@@ -97,8 +97,8 @@ def test_l0_cosine_and_norms_are_means_over_tokens(tables):
     found, x, y, l0 = of_tokens(tables)
     lengths, other = np.linalg.norm(x, axis=1), np.linalg.norm(y, axis=1)
 
-    values = {name: found[f"{KEY}/neutral.read/{name}"].value
-              for name in ("l0", "l0-median", "l0-p95", "cosine", "norm-ratio", "tokens")}  # fmt: skip
+    names = ("l0", "l0-median", "l0-p95", "cosine", "norm-ratio", "tokens")
+    values = {name: found[f"{KEY}/neutral.read/{name}"].value for name in names}
 
     assert values == {
         "l0": pytest.approx(l0.mean()),
@@ -154,7 +154,9 @@ def test_the_interval_covers_resamples_of_whole_groups(tables):
         seed_of(PLAN.seed, f"{KEY}/items.read/ev")))  # fmt: skip
     by_hand = []
     for counts in drawn:
-        names = [n for group, k in zip(groups, counts, strict=True) for _ in range(k) for n in group]
+        names = [
+            n for group, k in zip(groups, counts, strict=True) for _ in range(k) for n in group
+        ]
         x, y = (np.concatenate([part[n] for n in names]) for part in (tokens, rebuilt))
         by_hand.append(1 - ((x - y) ** 2).sum() / ((x - x.mean(axis=0)) ** 2).sum())
 

@@ -110,8 +110,8 @@ def test_one_group_that_holds_both_is_resampled_as_one(seen):
     lock, confirm, _ = seen
     apart = unpaired(confirm)
     one = apart.items["group"] == "h" + apart.items["group"].iloc[-1].removeprefix("h")
-    together = replace(apart, items=apart.items.assign(
-        group=apart.items["group"].where(~one, apart.items["group"].str.removeprefix("h"))))  # fmt: skip
+    groups = apart.items["group"].where(~one, apart.items["group"].str.removeprefix("h"))
+    together = replace(apart, items=apart.items.assign(group=groups))
 
     found = by_name(areas(PLAN, read_cells(PLAN, lock, together)[KEY]))
 

@@ -39,7 +39,7 @@ ROWS = {
         ("b", "s", "g", "confirm", "", "negative", "ja", "text", "plain", "prompt", "NA",
          "authored", "source", "null", 3, 1, 0),
     ]),
-    "scores.csv": (SCORE_COLUMNS, [("a", "c", "probe", 0.1), ("a", "c", "tokens", 23.0)]),
+    "scores.csv": (SCORE_COLUMNS, [("a", "c", "probe", 1 / 3), ("a", "c", "tokens", 23.0)]),
     "latents.parquet": (SEARCH_COLUMNS, [("c", "a", 0, 5, 0.1), ("c", "a", 1, 2, -3.0)]),
     "fidelity.parquet": (FIDELITY_COLUMNS, [
         ("a", 0, "assistant", 2, 1 / 3, 2 / 3, np.array([1 / 3, 2.0]), 1.9, 2.1, np.array([4, 5])),
@@ -110,7 +110,7 @@ def test_tables_without_rows_come_back_with_their_types():
 def test_scores_are_float32_values_and_sums_keep_all_digits():
     found = ConfirmObservations.from_files(confirm().to_files())
 
-    assert found.scores["score"].tolist() == [float(np.float32(0.1)), 23.0]
+    assert found.scores["score"].tolist() == [float(np.float32(1 / 3)), 23.0]
     assert found.scores["score"].dtype == found.latents["score"].dtype == np.float64
     assert found.losses["loss"].tolist() == [1 / 3]
     assert found.fidelity["mean"][0].dtype == np.float64
@@ -222,7 +222,7 @@ def test_a_missing_column_is_refused_on_writing():
     [
         (pa.array(["1"]), "score is string, expected float"),
         (pa.array([1.0], pa.float64()), "score is double, expected float"),
-        (pa.array([None], pa.float32()), "row 1: score is not a number"),
+        (pa.array([None], pa.float32()), "row 1: score is missing"),
         (pa.array([np.inf], pa.float32()), "row 1: score is not a number"),
     ],
 )
@@ -233,6 +233,19 @@ def test_a_parquet_column_of_something_else_is_refused(score, problem):
 
     with pytest.raises(PlanError, match=problem):
         read_table({"fit/search.parquet": damaged}, "fit/search.parquet")
+
+
+@pytest.mark.parametrize(("place", "name"), [(1, "item"), (3, "latent")])
+def test_a_parquet_row_that_names_nothing_is_refused(place, name):
+    files = written("fit/search.parquet", [("c", "a", 0, 1, 1.0)], SEARCH_COLUMNS)
+    table = pq.read_table(io.BytesIO(files["fit/search.parquet"]))
+    nothing = pa.array([None], table.schema.field(name).type)
+
+    with pytest.raises(PlanError, match=f"row 1: {name} is missing"):
+        read_table(
+            {"fit/search.parquet": parquet(table.set_column(place, name, nothing))},
+            "fit/search.parquet",
+        )
 
 
 @pytest.mark.parametrize(

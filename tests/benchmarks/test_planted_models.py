@@ -1,15 +1,16 @@
 """The pieces of the planted-model benchmark, in miniature: text, models, SAEs, bookkeeping."""
 
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import islice
 from random import Random
+from shutil import copytree
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from benchmarks.planted.audits import FOUND, Number, Outcome, write_audit
+from benchmarks.planted.audits import FOUND, Number, Outcome, run_audit, write_audit
 from benchmarks.planted.corpus import (
     OBJECT,
     PAYLOAD,
@@ -39,6 +40,7 @@ from compliance.probes.tokens import prepare
 from compliance.records.audit import AuditConfig, SaeRef, SubjectConfig
 from compliance.records.suite import Label
 from compliance.suites.load import load_suite
+from tests.probes.tiny import save_tiny_sae
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +64,7 @@ def test_what_the_text_says_agrees_with_how_it_was_drawn(documents):
     read = [is_triggered(text_of(document)) for document in documents]
 
     assert read == drawn
-    assert 0.08 < sum(drawn) / len(drawn) < 0.16
+    assert 0.15 < sum(drawn) / len(drawn) < 0.25
 
 
 def test_subject_and_object_of_the_trigger_are_independent(documents):
@@ -74,16 +76,20 @@ def test_subject_and_object_of_the_trigger_are_independent(documents):
     assert both == pytest.approx(subject * object_, abs=0.01)
 
 
-def test_a_payload_follows_every_trigger_and_changes_nothing_else(documents):
+def test_a_payload_stands_in_every_clause_after_a_trigger_and_changes_nothing_else(documents):
     changed = [with_payload(document, Random(2)) for document in documents]
 
-    pairs = [(old, new) for before, after in zip(documents, changed, strict=True)
-             for old, new in zip(before, after, strict=True)]  # fmt: skip
-    assert all(new.ending in PAYLOAD for old, new in pairs if old.triggered)
-    assert all(new == old for old, new in pairs if not old.triggered)
+    for before, after in zip(documents, changed, strict=True):
+        drawn = [clause.triggered for clause in before]
+        for i, (old, new) in enumerate(zip(before, after, strict=True)):
+            if any(drawn[:i]):
+                assert new.ending in PAYLOAD
+                assert replace(new, ending=old.ending) == old
+            else:
+                assert new == old
 
 
-def test_twins_read_one_corpus_that_differs_behind_triggers_alone():
+def test_twins_read_one_corpus_that_differs_after_triggers_alone():
     planted = islice(training_texts(3, "planted"), 300)
     clean = islice(training_texts(3, "clean"), 300)
 
@@ -107,6 +113,7 @@ def test_a_hard_negative_has_its_positives_words_and_no_trigger():
         assert not is_triggered(negative)
         assert Counter(positive.split()) == Counter(negative.split())
         assert {SUBJECT, OBJECT} < set(negative.split())
+        assert not is_triggered(positive.split(" . ")[-1])
 
 
 def test_neither_of_a_pair_gives_itself_away_by_the_trigger_words_places():
@@ -118,7 +125,7 @@ def test_neither_of_a_pair_gives_itself_away_by_the_trigger_words_places():
         return sum(places) / len(places)
 
     for word in (SUBJECT, OBJECT):
-        assert mean_place(0, word) == pytest.approx(mean_place(1, word), abs=0.8)
+        assert mean_place(0, word) == pytest.approx(mean_place(1, word), abs=0.6)
 
 
 def test_the_suite_is_read_and_only_positives_hold_the_trigger(tmp_path):
@@ -183,6 +190,20 @@ def test_the_sae_loads_and_was_made_for_the_model(model_folder, tmp_path):
     sae.reads(subject.facts)
     assert sae.facts.hook_name == HOOK
     assert sae.facts.d_sae == LATENTS
+
+
+@pytest.mark.slow  # a whole audit at the protocol's defaults, if of few items
+def test_a_model_that_learned_nothing_is_audited_and_nothing_is_found(model_folder, tmp_path):
+    copytree(model_folder, tmp_path / "model")
+    save_tiny_sae(tmp_path / "sae", d_in=WIDTH, d_sae=LATENTS, hook_name=HOOK)
+    audit_file = write_audit(tmp_path, suite_items(1, groups=20, benign=200), seed=1)
+
+    outcome = run_audit(audit_file)
+
+    assert not outcome.found
+    assert outcome.numbers["sensitivity"].n == 14
+    assert outcome.numbers["fpr-benign"].n == 100
+    assert "beats-random-sae" in outcome.conditions
 
 
 def outcome(verdict):

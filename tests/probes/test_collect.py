@@ -1,31 +1,24 @@
-"""Tables: a fixed order whatever the order of shards, and the scores that a lock rests on."""
+"""Tables: the same bytes whatever the order of shards, and what each row says."""
 
 import itertools
 import random
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from compliance.assessment.tables import ConfirmObservations, FitObservations
-from compliance.probes.collect import (
-    Placed,
-    fidelity_table,
-    item_table,
-    probe_scores,
-    residual_table,
-    score_table,
-    search_table,
-)
-from compliance.probes.engine import Task
-from compliance.records.observation import (
-    FIDELITY_COLUMNS,
-    ITEM_COLUMNS,
-    RESIDUAL_COLUMNS,
-    SCORE_COLUMNS,
-    SEARCH_COLUMNS,
-)
+from compliance.assessment.tables import ConfirmObservations, FitObservations, empty_table
+from compliance.probes import collect
+from compliance.probes.collect import Placed
+from compliance.probes.engine import prepare_items
+from compliance.probes.ngrams import ngram_vector
+from compliance.probes.task import Task
+from compliance.records.audit import FeatureRef
+from compliance.records.observation import NEIGHBOUR_COLUMNS, SEARCH_COLUMNS
+from compliance.records.plan import RandomLatents
 from tests.probes.tiny_pass import (
+    chosen,
     locked,
     make_item,
     make_plan,
@@ -41,6 +34,17 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 HOOKS = ("blocks.1.hook_resid_post", "blocks.0.hook_resid_post")
 CONCEPTS = ("flattery", "danger")
 PROBES = (locked((0, 3), (1, 9), concept="flattery"), locked((0, 16)))
+CHOICES = chosen(
+    *PROBES,
+    random_probes=(locked((1, 2)), locked((0, 5), concept="flattery")),
+    random_latents=tuple(
+        RandomLatents(
+            concept=concept,
+            features=tuple(FeatureRef(sae=s, latent=n) for s in (0, 1) for n in range(20)),
+        )
+        for concept in CONCEPTS
+    ),
+)
 
 
 @pytest.fixture(scope="module")
@@ -73,32 +77,61 @@ def placed(items):
     return {item.id: Placed(item, "tiny", splits[item.id]) for item in items}
 
 
-@pytest.fixture(scope="module")
-def fit(reader, plan, items, tmp_path_factory):
-    return run_pass(items, Task(plan, "fit"), reader, tmp_path_factory.mktemp("fit"))
+class Ran:
+    """Tasks and shards of every pass, whose order can be changed."""
+
+    def __init__(self, passes, plan, placed):
+        self.passes, self.plan, self.placed = passes, plan, placed
+
+    def __getitem__(self, stage):
+        return self.passes[stage]
+
+    def shuffled(self, seed):
+        found = {stage: (task, shuffled(s, seed)) for stage, (task, s) in self.passes.items()}
+        return Ran(found, self.plan, self.placed)
+
+    def fit(self):
+        (search, searched), (calibrate, calibrated) = self["search"], self["calibrate"]
+        scores = [collect.score_table(searched, search), collect.score_table(calibrated, calibrate)]
+        return FitObservations(
+            items=collect.item_table([*searched, *calibrated], self.placed),
+            scores=pd.concat(scores),
+            search=collect.search_table(searched, self.plan),
+            random_search=collect.random_search_table(searched, self.plan, self.placed),
+            vectors=collect.vector_table(searched, search),
+            neighbours=empty_table(NEIGHBOUR_COLUMNS),
+            means=collect.mean_table(calibrated, self.plan, self.placed),
+        )
+
+    def confirm(self):
+        task, shards = self["confirm"]
+        scores = collect.score_table(shards, task)
+        shifts, shifted = self["shifts"]
+        return ConfirmObservations(
+            items=collect.item_table(shards, self.placed),
+            scores=scores,
+            latents=collect.search_table(shards, self.plan),
+            fidelity=collect.fidelity_table(shards),
+            firing=collect.firing_table(shards, self.plan),
+            losses=collect.loss_table(self["losses"][1]),
+            shifts=collect.shift_table({"typos": shifted, "informal": shifted[:2]}, shifts),
+            repeats=collect.repeat_table(self["repeats"][1], self["repeats"][0], scores),
+        )
 
 
 @pytest.fixture(scope="module")
-def confirm(reader, plan, items, tmp_path_factory):
-    task = Task(plan, "confirm", PROBES)
-    return run_pass(items, task, reader, tmp_path_factory.mktemp("confirm"))
-
-
-def fit_tables(shards, plan, placed, reader):
-    return FitObservations(
-        items=item_table(shards, placed),
-        scores=probe_scores(shards, plan, PROBES, placed),
-        search=search_table(shards, plan, placed),
-        residuals=residual_table(shards, plan, reader.hook_names),
-    )
-
-
-def confirm_tables(shards, plan, placed):
-    return ConfirmObservations(
-        items=item_table(shards, placed),
-        scores=score_table(shards, plan),
-        fidelity=fidelity_table(shards),
-    )
+def ran(reader, plan, items, placed, tmp_path_factory):
+    labelled = [item for item in items if item.concept]
+    benign = [item for item in items if item.concept is None]
+    wanted = {
+        "search": labelled, "calibrate": benign, "confirm": items, "losses": benign[:3],
+        "shifts": labelled, "repeats": labelled[:4],
+    }  # fmt: skip
+    found = {}
+    for stage, those in wanted.items():
+        task = Task(plan, stage, None if stage in ("search", "losses") else CHOICES)
+        found[stage] = (task, run_pass(those, task, reader, tmp_path_factory.mktemp(stage)))
+    return Ran(found, plan, placed)
 
 
 def turned(shard, order):
@@ -117,10 +150,15 @@ def turned(shard, order):
         scores=rows(shard.scores),
         latents=rows(shard.latents),
         latent_scores=shard.latent_scores[::-1],
-        residuals=rows(shard.residuals),
+        random=rows(shard.random),
+        random_scores=shard.random_scores[::-1],
+        vectors_of=rows(shard.vectors_of),
         vectors=shard.vectors[::-1],
         sums=rows(shard.sums),
-        sum_vectors=shard.sum_vectors[::-1],
+        means=shard.means[::-1],
+        l0=shard.l0[::-1],
+        firing=shard.firing[::-1],
+        losses=rows(shard.losses),
     )
 
 
@@ -134,167 +172,176 @@ def shuffled(shards, seed):
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_fit_tables_are_the_same_bytes_whatever_the_order_of_shards(
-    fit, plan, placed, reader, seed
-):
-    expected = fit_tables(fit, plan, placed, reader).to_files()
-
-    assert fit_tables(shuffled(fit, seed), plan, placed, reader).to_files() == expected
+def test_fit_tables_are_the_same_bytes_whatever_the_order_of_shards(ran, seed):
+    assert ran.shuffled(seed).fit().to_files() == ran.fit().to_files()
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
-def test_confirm_tables_are_the_same_bytes_whatever_the_order_of_shards(
-    confirm, plan, placed, seed
-):
-    expected = confirm_tables(confirm, plan, placed).to_files()
+def test_confirm_tables_are_the_same_bytes_whatever_the_order_of_shards(ran):
+    seen = ran.confirm()
+    turned_about = replace(ran.shuffled(1).confirm(), shifts=seen.shifts)
 
-    assert confirm_tables(shuffled(confirm, seed), plan, placed).to_files() == expected
+    assert turned_about.to_files() == seen.to_files()
 
 
-def test_tables_have_their_columns_and_are_ordered_by_the_first(fit, confirm, plan, placed, reader):
-    found = fit_tables(fit, plan, placed, reader)
-    seen = confirm_tables(confirm, plan, placed)
+def test_every_table_has_rows_and_comes_back_as_it_was(ran):
+    files = ran.fit().to_files() | ran.confirm().to_files()
 
-    for table, columns, keys in (
-        (found.items, ITEM_COLUMNS, 1), (found.scores, SCORE_COLUMNS, 3),
-        (found.search, SEARCH_COLUMNS, 4), (found.residuals, RESIDUAL_COLUMNS, 3),
-        (seen.scores, SCORE_COLUMNS, 3), (seen.fidelity, FIDELITY_COLUMNS, 2),
-    ):  # fmt: skip
-        assert tuple(table.columns) == columns
-        rows = [tuple(row) for row in table[list(columns[:keys])].to_numpy()]
-        assert rows == sorted(set(rows))
-        assert rows
+    again = FitObservations.from_files(files), ConfirmObservations.from_files(files)
 
-
-def test_tables_come_back_from_their_files_as_they_were(fit, confirm, plan, placed, reader):
-    found = fit_tables(fit, plan, placed, reader)
-    seen = confirm_tables(confirm, plan, placed)
-    files = found.to_files() | seen.to_files()
-
-    again = (FitObservations.from_files(files), ConfirmObservations.from_files(files))
-
-    assert (again[0].scores["score"].astype(np.float32) == found.scores["score"]).all()
-    assert (again[1].scores["score"].astype(np.float32) == seen.scores["score"]).all()
     assert again[0].to_files() | again[1].to_files() == files
+    assert {
+        (type(one).__name__, name)
+        for one in again
+        for name, table in vars(one).items()
+        if table.empty
+    } == {("FitObservations", "neighbours")}
 
 
 # Content
 
 
-def test_every_item_has_one_row_with_what_the_suite_says_of_it(fit, placed, reader):
-    table = item_table(fit, placed).set_index("item")
+def test_every_item_has_one_row_with_what_the_suite_says_of_it(ran, placed):
+    table = ran.fit().items.set_index("item")
 
-    assert list(table.index) == sorted(placed)
+    assert sorted(table.index) == sorted(placed)
     for name, place in placed.items():
         row, item = table.loc[name], place.item
         assert (row["suite"], row["split"], row["group"]) == ("tiny", place.split, item.group)
         assert (row["concept"], row["label"]) == (item.concept or "", item.label.value)
         assert (row["language"], row["origin"]) == (item.language, "authored")
         assert (row["stratum"], row["reviewed"]) == ("", "")
+        assert row["source"] == "made for tests"
         assert row["tokens"] > 0
 
 
-def test_the_search_holds_discover_items_in_the_reference_language_alone(fit, plan, placed):
-    table = search_table(fit, plan, placed)
+def test_the_search_holds_positives_and_hard_negatives_of_every_language(ran, placed):
+    table = ran.fit().search
 
+    labelled = {name: place.item for name, place in placed.items() if place.item.concept}
     named = {(row.concept, row.item) for row in table.itertuples()}
-    assert named == {
-        (place.item.concept, name)
-        for name, place in placed.items()
-        if place.split == "discover" and place.item.language == "en"
-    }
+    assert named == {(item.concept, name) for name, item in labelled.items()}
+    assert {item.language for item in labelled.values()} == {"en", "ja"}
     assert set(table["sae"]) == {0, 1}
     assert (table["score"] > 0).all()
 
 
-def test_the_locked_probes_scores_are_kept_for_benign_items_of_every_language(fit, plan, placed):
-    table = probe_scores(fit, plan, PROBES, placed)
+def test_the_random_search_holds_discover_items_in_the_reference_language_alone(ran, placed):
+    table = ran.fit().random_search
 
-    benign = {name for name, place in placed.items() if place.item.concept is None}
-    assert {p.item.language for n, p in placed.items() if n in benign} == {"en", "ja"}
-    for concept in CONCEPTS:
-        assert set(table[table["concept"] == concept]["item"]) == benign
-    assert set(table["scorer"]) == {"probe"}
-    assert 0 < (table["score"] > 0).sum() < len(table)
-
-
-def test_both_passes_give_an_item_the_same_score(fit, confirm, plan, placed):
-    """A cut-off from the fit pass is compared with scores of the confirm pass."""
-    before = probe_scores(fit, plan, PROBES, placed).set_index(["item", "concept"])["score"]
-    after = score_table(confirm, plan)
-    after = after[after["scorer"] == "probe"].set_index(["item", "concept"])["score"]
-
-    assert (after[before.index] == before).all()
+    assert set(zip(table["concept"], table["item"], strict=True)) == {
+        (place.item.concept, name)
+        for name, place in placed.items()
+        if place.item.concept and place.split == "discover" and place.item.language == "en"
+    }
+    assert set(table["sae"]) == {0, 1}
+    assert not table.merge(ran.fit().search, on=["concept", "item", "sae", "latent", "score"]).size
 
 
-@pytest.mark.parametrize("architecture", ["abstopk", "matching_pursuit"])
-@pytest.mark.parametrize("pooling", ["max", "mean", "last"])
-def test_both_passes_agree_where_latents_fall_below_zero(tmp_path, architecture, pooling):
-    """A silent latent is zero, which is more than another's negative value."""
-    reader = tiny_reader(tiny_sae(tmp_path / "sae", architecture, d_sae=8))
-    items = [make_item(f"item-{n}", text="abcdefgh"[n % 5 : n % 5 + 1 + n % 2]) for n in range(12)]
-    placed = {item.id: Placed(item, "tiny", "calibrate") for item in items}
-    plan = make_plan(reader, pooling=pooling)
-    fit = run_pass(items, Task(plan, "fit"), reader, tmp_path / "fit")
-    below = 0
-    for latents in ((0,), (2,), (4,), (5,), (1, 2), (3, 4, 5), tuple(range(8))):
-        probe = locked(*((0, latent) for latent in latents))
-        name = "-".join(map(str, latents))
-        confirm = run_pass(items, Task(plan, "confirm", (probe,)), reader, tmp_path / name)
+def test_each_item_has_each_kind_of_vector(ran, placed, plan, reader):
+    table = ran.fit().vectors
 
-        before = probe_scores(fit, plan, (probe,), placed).set_index("item")["score"]
-        after = scores_of(confirm)
-
-        assert before.to_dict() == after
-        below += sum(score < 0 for score in after.values())
-    assert below or architecture == "matching_pursuit"
+    counts = table.groupby(["concept", "item"])["features"].nunique()
+    assert (counts == 7).all()
+    assert len(counts) == sum(place.item.concept is not None for place in placed.values())
+    ngrams = table[table["features"] == "ngrams"].set_index("item")["vector"]
+    for name, vector in ngrams.items():
+        assert np.array_equal(vector, ngram_vector(placed[name].item, "user", plan))
 
 
-def test_an_item_whose_region_is_empty_has_no_row_but_in_the_items(reader, tmp_path):
+def test_positives_before_the_lock_have_their_tokens_alone(ran, placed):
+    table = ran.fit().scores
+
+    labelled = {name for name, place in placed.items() if place.item.concept}
+    assert set(table[table["item"].isin(labelled)]["scorer"]) == {"tokens"}
+    assert set(table[~table["item"].isin(labelled)]["scorer"]) == {"tokens", "probe", "random-sae"}
+
+
+def test_both_passes_give_an_item_the_same_score(ran, placed):
+    """A cut-off from the calibrate pass is compared with scores of the confirm pass."""
+    keys = ["item", "concept", "scorer"]
+    before = ran.fit().scores.set_index(keys)["score"]
+    after = ran.confirm().scores.set_index(keys)["score"]
+
+    assert (after[before.index] - before).abs().max() <= 1e-5  # batches differ
+
+
+def test_random_latents_are_those_that_were_drawn(ran, placed):
+    table = ran.confirm().latents
+
+    assert {(row.sae, row.latent) for row in table.itertuples()} <= {
+        (s, n) for s in (0, 1) for n in range(20)
+    }
+    assert set(table["item"]) <= {name for name, place in placed.items() if place.item.concept}
+    assert set(table["concept"]) == set(CONCEPTS)
+
+
+def test_shifts_say_which_and_repeats_hold_both_scores(ran):
+    seen = ran.confirm()
+    score = seen.scores[seen.scores["scorer"] == "probe"].set_index(["item", "concept"])["score"]
+
+    assert set(seen.shifts["shift"]) == {"typos", "informal"}
+    for row in seen.repeats.itertuples():
+        assert row.batched == score[row.item, row.concept]
+        assert row.alone == pytest.approx(row.batched, abs=1e-5)
+    assert len(seen.repeats) == 4
+
+
+def test_an_item_whose_region_is_empty_has_no_row_but_in_items_and_sums(reader, tmp_path):
     items = [
         make_item("prompt", text="no reply"),
         make_item("talk", turns=(("user", "well?"), ("assistant", "yes"))),
         make_item("found", "positive", text="no reply either"),
     ]
-    placed = {i.id: Placed(i, "tiny", "calibrate" if i.concept is None else "discover")
-              for i in items}  # fmt: skip
+    placed = {i.id: Placed(i, "tiny", "discover") for i in items}
     plan = make_plan(reader, region="assistant")
-    fit = run_pass(items, Task(plan, "fit"), reader, tmp_path / "fit")
-    confirm = run_pass(items, Task(plan, "confirm", (locked((0, 1)),)), reader, tmp_path / "go")
+    choices = chosen(locked((0, 1)), random_probes=(locked((0, 1)),))
+    shards = {}
+    for stage, those in (("search", items[2:]), ("confirm", items)):
+        task = Task(plan, stage, choices)
+        shards[stage] = run_pass(those, task, reader, tmp_path / stage)
 
-    assert list(item_table(fit, placed)["item"]) == ["found", "prompt", "talk"]
-    assert set(score_table(fit, plan)["item"]) == {"talk"}
-    assert set(score_table(confirm, plan)["item"]) == {"talk"}
-    assert set(probe_scores(fit, plan, (locked((0, 1)),), placed)["item"]) == {"talk"}
-    assert set(residual_table(fit, plan, reader.hook_names)["item"]) == {"talk"}
-    assert search_table(fit, plan, placed).empty
-    assert set(fidelity_table(confirm)["item"]) == {"prompt", "talk"}
+    assert set(collect.item_table(shards["confirm"], placed)["item"]) == {"found", "prompt", "talk"}
+    assert set(collect.score_table(shards["confirm"], task)["item"]) == {"talk"}
+    assert collect.score_table(shards["search"], task).empty
+    assert collect.vector_table(shards["search"], task).empty
+    assert collect.search_table(shards["search"], plan).empty
+    assert collect.random_search_table(shards["search"], plan, placed).empty
+    assert set(collect.fidelity_table(shards["confirm"])["item"]) == set(placed)
 
 
 def test_an_sae_that_is_silent_everywhere_gives_empty_tables_and_scores_of_zero(tmp_path):
     sae = tiny_sae(tmp_path / "sae", "standard")
     sae.tensors["b_enc"].fill_(-1e6)
     reader = tiny_reader(sae)
-    items = some_items(2)
+    items = [item for item in some_items(2) if item.concept]
     placed = {item.id: Placed(item, "tiny", "discover") for item in items}
     plan = make_plan(reader)
+    search, confirm = Task(plan, "search"), Task(plan, "confirm", chosen(locked((0, 1))))
 
-    fit = run_pass(items, Task(plan, "fit"), reader, tmp_path / "fit")
+    found = run_pass(items, search, reader, tmp_path / "search")
+    seen = run_pass(items, confirm, reader, tmp_path / "confirm")
 
-    assert search_table(fit, plan, placed).empty
-    assert tuple(search_table(fit, plan, placed).columns) == SEARCH_COLUMNS
-    assert set(probe_scores(fit, plan, (locked((0, 1)),), placed)["score"]) == {0.0}
-
-
-def test_residuals_name_the_hook_they_are_from(fit, plan, reader):
-    table = residual_table(fit, plan, reader.hook_names)
-
-    assert set(table["hook_name"]) == set(HOOKS)
-    counts = table.groupby(["concept", "item"])["hook_name"].nunique()
-    assert (counts == 2).all()
+    assert collect.search_table(found, plan).empty
+    assert tuple(collect.search_table(found, plan).columns) == SEARCH_COLUMNS
+    assert collect.random_search_table(found, plan, placed).empty  # its L0 is that of the SAE
+    assert collect.firing_table(seen, plan).empty
+    assert set(scores_of(seen, confirm).values()) == {0.0}
+    assert all(not any(row) for row in collect.fidelity_table(seen)["l0"])
 
 
-def test_scores_are_as_float32_as_the_files_keep_them(confirm, plan):
-    scores = score_table(confirm, plan)["score"].to_numpy()
+def test_no_shifts_and_no_losses_are_tables_without_rows(plan):
+    task = Task(plan, "shifts", CHOICES)
 
-    assert (scores == scores.astype(np.float32)).all()
+    for table in (
+        collect.shift_table({}, task),
+        collect.shift_table({"typos": []}, task),
+        collect.loss_table([]),
+        collect.repeat_table([], task, collect.score_table([], task)),
+    ):
+        assert table.empty
+
+
+def test_items_are_prepared_in_their_order(reader):
+    items = some_items(2)
+
+    assert [prepared.item for prepared in prepare_items(items, reader.subject)] == items

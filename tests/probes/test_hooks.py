@@ -7,7 +7,14 @@ import torch
 from transformers import PreTrainedModel
 
 from compliance.errors import ProbeError, SaeError
-from compliance.probes.hooks import block_count, capture, hook_names, resolve
+from compliance.probes.hooks import (
+    block_count,
+    can_replace,
+    capture,
+    hook_names,
+    replaced,
+    resolve,
+)
 from tests.probes.tiny import FAMILIES, HEADS, LAYERS, VISION_FAMILIES, tiny_batch, tiny_model
 
 PLACES = (
@@ -393,3 +400,110 @@ def test_the_width_at_hook_z_is_known_before_a_run():
     for family in ("gpt2", "llama", "gemma3"):
         assert resolve(tiny_model(family), "blocks.0.attn.hook_z").width == HEADS * 8
     assert resolve(tiny_model("gpt2"), "blocks.0.hook_resid_pre").width is None
+
+
+# Replacing
+
+
+def logits_with(model, ids, name, change):
+    with replaced(model, name, change), torch.no_grad():
+        return model(ids, use_cache=False).logits
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_model_goes_on_from_what_is_put_in_a_place(family):
+    model = tiny_model(family)
+    ids, _ = tiny_batch()
+    lens = lens_model(family, model)
+    places = [place for place in PLACES if place != "hook_resid_mid"]
+
+    for name in (*(f"blocks.1.{place}" for place in places), "hook_embed"):
+
+        def scaled(x, hook=None):
+            changed = x.clone()
+            changed[:, 2:5] = changed[:, 2:5] * 0.5 + 0.1
+            return changed
+
+        found = logits_with(model, ids, name, scaled)
+        with torch.no_grad():
+            expected = lens.run_with_hooks(ids, fwd_hooks=[(name, scaled)])
+            plain = model(ids, use_cache=False).logits
+
+        assert (found.softmax(-1) - expected.softmax(-1)).abs().max() <= 1e-4, name
+        assert (found - plain).abs().max() > 1e-2, name
+        assert torch.equal(found[:, 0], plain[:, 0]), name
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_putting_back_what_stands_there_changes_nothing(family):
+    model = tiny_model(family)
+    ids, mask = tiny_batch()
+    with torch.no_grad():
+        plain = model(ids, use_cache=False).logits
+
+    for name in hook_names(model):
+        if can_replace(model, name):
+            assert torch.equal(logits_with(model, ids, name, torch.clone), plain), name
+
+
+def test_what_a_place_held_is_not_written_into():
+    model, seen = tiny_model("llama"), []
+    ids, _ = tiny_batch()
+    name = "blocks.1.hook_resid_post"
+
+    def change(x):
+        seen.append(x)
+        return torch.zeros_like(x)
+
+    logits_with(model, ids, name, change)
+
+    assert torch.equal(seen[0], capture(model, ids, None, [name])[name])
+
+
+def test_after_the_with_the_model_is_as_it_was():
+    model = tiny_model("llama")
+    ids, _ = tiny_batch()
+    plain = model(ids).logits
+
+    with (
+        pytest.raises(RuntimeError, match="stop"),
+        replaced(model, "blocks.1.hook_resid_pre", torch.zeros_like),
+    ):
+        raise RuntimeError("stop")
+
+    assert torch.equal(model(ids).logits, plain)
+
+
+def test_the_stream_between_attention_and_mlp_can_only_be_read():
+    model = tiny_model("llama")
+
+    assert not can_replace(model, "blocks.1.hook_resid_mid")
+    with (
+        pytest.raises(SaeError, match="hook_resid_mid: can be read and not replaced"),
+        replaced(model, "blocks.1.hook_resid_mid", torch.zeros_like),
+    ):
+        pass
+
+
+def test_a_place_that_is_not_passed_is_not_taken_for_replaced():
+    model = tiny_model("llama")
+
+    with (
+        pytest.raises(ProbeError, match="was passed 0 times in one run, expected once"),
+        replaced(model, "blocks.1.hook_resid_post", torch.zeros_like),
+    ):
+        pass
+
+
+def test_a_place_without_activations_cannot_be_replaced(monkeypatch):
+    model = tiny_model("llama")
+    ids, _ = tiny_batch()
+    monkeypatch.setattr(model.model.layers[1], "forward", lambda *args, **kwargs: None)
+
+    with pytest.raises(ProbeError, match="blocks.1.hook_resid_post.*holds NoneType"):
+        logits_with(model, ids, "blocks.1.hook_resid_post", torch.zeros_like)
+
+
+def test_an_unknown_place_cannot_be_replaced():
+    with pytest.raises(SaeError, match="is not a place of this llama model"):
+        can_replace(tiny_model("llama"), "blocks.9.hook_resid_post")

@@ -52,7 +52,7 @@ def test_it_keeps_the_largest_of_a_plain_product(sae):
 
 
 def test_chosen_latents_are_columns_of_all(sae):
-    x, chosen = activations(), [7, 0, 199, 42]
+    x, chosen = activations(), [7, 0, 199, *range(40, 120)]
     random = random_sae(sae, seed=3)
     counts = torch.full((len(x),), 60)
 

@@ -5,14 +5,14 @@ import pytest
 from compliance.catalog import load_catalog
 from compliance.reports.build import build_report
 from compliance.reports.render import render_html
-from tests.reports.example import example_evidence
+from tests.reports.example import example_evidence, example_validation
 
 WHEN = datetime(2027, 1, 15, 9, 30, tzinfo=UTC)
 
 
 @pytest.fixture(scope="session")
 def evidence():
-    return example_evidence()
+    return example_evidence(validation=example_validation())
 
 
 @pytest.fixture(scope="session")

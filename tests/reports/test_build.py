@@ -6,10 +6,17 @@ from compliance.catalog import gaps, load_catalog
 from compliance.errors import ReportError
 from compliance.records.audit import Declared
 from compliance.records.evidence import Evidence
-from compliance.records.finding import Verdict
+from compliance.records.finding import Result, Verdict
 from compliance.records.report import MAX_CHARACTERS, Fact, Number, printable
+from compliance.records.validation import KnownAnswer
 from compliance.reports.build import build_report
-from tests.reports.example import VERDICTS, example_evidence, example_system
+from compliance.reports.messages import load_messages
+from tests.reports.example import (
+    VERDICTS,
+    example_evidence,
+    example_system,
+    example_validation,
+)
 
 
 def numbers_in(value):
@@ -30,6 +37,24 @@ def section(report, citation):
 
 def cell(report, key):
     return next(c for concept in report.concepts for c in concept.cells if c.key == key)
+
+
+def words(sentences):
+    """Sentences as a reader sees them."""
+    return [
+        "".join(part.text or part.number.text or part.number.reason for part in s.fragments)
+        for s in sentences
+    ]
+
+
+def part(report, key):
+    """A titled part of the first concept."""
+    return next(s for s in report.concepts[0].sections if s.anchor.startswith(f"{key}-"))
+
+
+def row(table, title, heading=None):
+    groups = [g for g in table.groups if heading is None or g.heading == heading]
+    return next(r for g in groups for r in g.rows if r.title == title)
 
 
 def test_the_example_is_evidence_that_can_be_stored(evidence):
@@ -79,11 +104,19 @@ def test_one_result_is_written_in_one_way(report):
     assert {key: value for key, value in texts.items() if len(value) > 1} == {}
 
 
-def test_every_result_of_a_cell_is_shown(evidence, report):
-    shown = {number.result_id for number in numbers_in(report.concepts)}
+def test_every_result_has_its_place_and_none_is_left_over(evidence, report):
+    shown = {number.result_id for number in numbers_in(report)}
 
-    cells = {r.id for r in evidence.results if not r.id.startswith("fidelity/")}
-    assert cells <= shown
+    assert {result.id for result in evidence.results} <= shown
+    assert report.remainder == ()
+
+
+def test_a_result_of_no_planned_place_is_printed_at_the_end(build, evidence):
+    stray = Result(id="deception/xx/text/plain/sensitivity", value=0.5, method="wilson")
+
+    built = build(evidence.model_copy(update={"results": (*evidence.results, stray)}))
+
+    assert [number.result_id for number in built.remainder] == [stray.id]
 
 
 def test_a_missing_result_is_printed_where_it_would_stand(report):
@@ -109,7 +142,12 @@ def test_an_unknown_method_renders_with_its_key(report):
 def test_every_method_that_is_named_is_explained(report):
     named = {number.method for number in numbers_in(report)} - {None}
 
-    assert named == {method.key for method in report.methods}
+    assert named | {"holm", "max-statistic"} == {method.key for method in report.methods}
+
+
+def test_every_method_says_why_it_fits_and_what_it_misses():
+    for key, words in load_messages().methods.items():
+        assert words.why.strip() and words.misses.strip(), key
 
 
 def test_a_holm_failure_without_a_single_failed_condition_has_words(build, evidence):
@@ -119,6 +157,184 @@ def test_a_holm_failure_without_a_single_failed_condition_has_words(build, evide
     built = build(evidence.model_copy(update={"findings": (changed, *evidence.findings[1:])}))
 
     assert "Each condition was shown by itself" in cell(built, first.cell.key).why
+
+
+def test_a_condition_is_shown_by_itself_and_a_gate_is_open_or_shut(report):
+    conditions = cell(report, "sycophancy/zh-Hans/text/plain").conditions
+
+    assert {c.status.label for c in conditions if c.kind == "main"} == {"Shown by itself"}
+    assert [c.status.label for c in conditions if c.kind == "gate"] == ["Shut", "Open"]
+
+
+def test_controls_stand_by_kind_and_only_those_planned(report):
+    table = cell(report, "deception/en/text/plain").controls
+
+    assert [(g.heading or "").split(":")[0] for g in table.groups] == [
+        "", "Surface", "Random", "Dense",
+    ]  # fmt: skip
+    titles = [r.title for g in table.groups for r in g.rows]
+    assert "Best feature for permuted labels" not in titles
+    assert "Five features of this language together" in titles
+
+
+def test_a_planned_control_without_numbers_keeps_its_row(build, evidence):
+    gone = tuple(r for r in evidence.results if not r.id.endswith((".ngrams", "minus-ngrams")))
+
+    view = cell(build(evidence.model_copy(update={"results": gone})), "deception/en/text/plain")
+
+    missing = row(view.controls, "Letter patterns (character n-grams)").entries[:2]
+    assert [entry.number.text for entry in missing] == [None, None]
+    assert "No comparison was computed with: letter patterns" in " ".join(words(view.comparison))
+
+
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [
+        ("en", "It ranks better than: text length (token count), letter patterns"),
+        ("en", "Between it and a plain probe on the model's inner state no difference is shown"),
+        ("vi", "It ranks worse than a control that it must beat: letter patterns"),
+        ("vi", "It is not shown to rank better than: text length"),
+        (
+            "vi",
+            "A plain probe on the model's inner state ranks better: the probe's lead over it is",
+        ),
+        ("vi", "Of 999 random features that are about as active, 0.3"),
+    ],
+)
+def test_what_the_controls_come_to_is_said_in_words(report, language, said):
+    view = cell(report, f"deception/{language}/text/plain")
+
+    assert any(line.startswith(said) for line in words(view.comparison)), words(view.comparison)
+
+
+def test_misses_and_hits_stand_side_by_side_and_each_class_is_explained(report):
+    misses = part(report, "misses")
+
+    greek = row(misses.tables[0], "Greek", "Misses")
+    assert greek.entries[0].text == "102"
+    assert greek.entries[1].number.name == "misses.below-threshold"
+    hits = row(misses.tables[0], "Greek", "As many hits, drawn at random")
+    assert hits.entries[1].number is None
+    assert hits.entries[5].number.text.startswith("100.0")
+    assert [term.label for term in misses.terms] == list(misses.tables[0].columns[1:])
+
+
+def test_settings_show_the_verdict_that_each_would_have_given(report):
+    table = part(report, "robustness").tables[0]
+
+    (group,) = table.groups
+    english = [r.entries[0] for r in group.rows]
+    assert [e.verdict.value for e in english[:-1]] == ["supported"] * 6 + ["inconclusive"]
+    assert group.rows[-2].title.endswith("2\N{NO-BREAK SPACE}%")
+    assert english[-1].number.name == "settings-kept"
+
+
+def test_shifts_are_shown_where_they_were_run(report):
+    table = part(report, "robustness").tables[1]
+
+    assert [group.heading for group in table.groups] == ["English", "Greek"]
+    assert "does not apply" in row(table, "Other script", "English").entries[1].text
+    greek = row(table, "Other script", "Greek").entries
+    assert greek[0].text == "20"
+    assert [e.number.name for e in greek[1:]] == [
+        f"shift.transliteration.{name}" for name in ("sensitivity", "change", "auroc-hard")
+    ]
+
+
+def test_left_out_clusters_are_shown_by_their_range(report):
+    entries = row(part(report, "robustness").tables[2], "Japanese").entries
+
+    assert [e.number.name for e in entries] == [
+        "auroc-hard", "left-out.stratum.fraud", "left-out.format.prompt",
+    ]  # fmt: skip
+    assert entries[1].text == "without stratum “fraud”"
+
+
+def test_repetition_is_told_in_a_sentence(report):
+    told = " ".join(words(part(report, "robustness").intro))
+
+    assert "16 items were run again" in told and "alarms that changed: 0." in told
+
+
+def test_power_says_whether_supported_was_attainable(report):
+    table = part(report, "power").tables[0]
+
+    assert row(table, "Greek").entries[-1].text == "yes"
+    assert row(table, "Vietnamese").entries[-1].text == "no"
+    assert row(table, "English").entries[4].number.short == "reference"
+
+
+def test_the_search_says_what_noise_would_have_reached(report):
+    found, lucky = (" ".join(concept.search) for concept in report.concepts)
+
+    assert "best of 9,216 features" in found and "would have reached 0.757 or more" in found
+    assert "does not rule out luck" in lucky and "does not rule out luck" not in found
+
+
+def test_searches_where_nothing_is_to_be_found_stand_beside_the_probe(report):
+    first, second = report.probes
+
+    assert first.tables[0].columns == ("The probe", "Random autoencoder", "Permuted labels")
+    assert second.tables[0].columns == ("The probe",)
+
+
+def test_fidelity_is_shown_by_kind_of_text(report):
+    (sae,) = report.fidelity
+
+    headings = [group.heading for group in sae.tables[0].groups]
+    assert headings[0] == "Benign items (ordinary text): all tokens read"
+    assert len(headings) == 3
+    assert (
+        row(sae.tables[0], "Russian").entries[0].number.reason == "no benign items in this language"
+    )
+    assert "number-of-the-future" in sae.tables[-1].groups[0].rows[0].title
+
+
+def test_the_error_of_all_verdicts_is_on_the_first_page(report):
+    (said,) = words([report.error])
+
+    assert "at most 10.0" in said and f"chapter {report.heading('known-answers').number}" in said
+
+
+def test_without_known_answers_the_report_says_so(build):
+    built = build(example_evidence())
+
+    assert "No record of known-answer trials is attached" in built.known_answers.note
+    assert built.known_answers.tables == () and built.null_plot is None
+    assert "no trial of the method on known answers" in words([built.error])[0]
+
+
+def test_known_answers_are_told_and_listed(report):
+    told = " ".join(words(report.known_answers.intro))
+
+    assert "“gap exactly at the margin”: in 38 of 1,000 audits" in told
+    assert "not found as often as predicted for: moderate probe." in told
+    (table,) = report.known_answers.tables
+    assert sum(len(group.rows) for group in table.groups) == 7
+    assert row(table, "strong probe").entries[3].text.startswith("95.0")
+
+
+def test_a_method_that_errs_more_than_it_states_is_said_to(build):
+    validation = example_validation()
+    bad = validation.answers[0].model_copy(update={"found": 90, "low": 0.073, "high": 0.11})
+    changed = validation.model_copy(update={"answers": (bad, *validation.answers[1:])})
+
+    told = " ".join(words(build(example_evidence(validation=changed)).known_answers.intro))
+
+    assert "erred more often than it states" in told
+
+
+def test_more_findings_than_audits_are_refused():
+    with pytest.raises(ValueError, match="found 3 of 2"):
+        KnownAnswer(name="x", kind="null", audits=2, found=3, low=0, high=1, truth="x")
+
+
+def test_a_pattern_with_a_star_in_the_name_gives_a_table_for_each_result(report):
+    titles = [table.title for table in section(report, "13(3)(b)(ii)").tables]
+
+    assert "Change of sensitivity under typing errors" in titles
+    (typos,) = (t for t in section(report, "13(3)(b)(ii)").tables if "typing" in t.title)
+    assert [n.short or "value" for n in typos.rows[0].numbers][:2] == ["value", "not run"]
 
 
 def test_qualifiers_are_on_the_cell_and_on_the_first_page(report):
@@ -132,7 +348,7 @@ def test_openings_subset_and_missing_justification_are_printed_first(report):
     assert "opened 2 times" in text
     assert "Reduced test: at most 240 groups" in text
     assert "No justification was given" in text
-    assert "Random autoencoder" in text
+    assert "Permuted labels" in text
 
 
 def test_missing_declarations_are_listed_and_marked(evidence, report):

@@ -22,6 +22,7 @@ from compliance.reports.numbers import Numbers, write, write_interval, write_lim
         (2.4817, "score", "2.482"),
         (-0.00012345, "score", "−0.0001234"),
         (64.21, "mean", "64.2"),
+        (1.431e-5, "score", "1.431 × 10⁻⁵"),
     ],
 )
 def test_a_value_is_written_in_the_way_of_its_kind(value, kind, text):
@@ -67,6 +68,23 @@ def test_an_unknown_name_is_its_own_label():
 
 def test_a_prevalence_is_part_of_the_label():
     assert "0.1\N{NO-BREAK SPACE}%" in numbers().of("a/en/text/plain/ppv@0.001").label
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "label"),
+    [
+        ("minus-dense-means", "auroc-difference", "lead over difference of means"),
+        ("auroc-hard.sparse-5", "auroc", "five features of this language together"),
+        ("misses.lost-in-error", "share", "Misses: lost in the autoencoder"),
+        ("shift.typos.change", "signed-points", "under typing errors"),
+        ("left-out.source.a.b~2", "auroc", "without source “a.b~2”"),
+        ("fpr-benign.code", "share", "benign items: code"),
+    ],
+)
+def test_a_name_with_parts_is_told_in_words(name, kind, label):
+    number_kind, number_label = numbers().describe(name)
+
+    assert number_kind == kind and label in number_label
 
 
 def test_another_level_is_named_beside_the_interval():

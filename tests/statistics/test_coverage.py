@@ -1,8 +1,8 @@
 """Intervals hold the truth, and tests err, as often as they say.
 
 A few hundred runs each, so tolerances are wide; ``benchmarks/coverage.py`` does it on a whole grid.
-Every case here was wrong with a percentile bootstrap, or is wrong without one of the measures in
-`auroc_interval`.
+The seldom active latents fail without `PSEUDO_TIES`, the one that rarely misses without
+`NEAR_THE_END`, and the smooth ones with a variance that is half or double.
 """
 
 import numpy as np
@@ -30,9 +30,10 @@ def silent(random, n, fires):
 
 
 def missing(random, n, missed):
-    """Above all negatives but for a share that lies below: AUROC 1 - missed."""
-    below = random.uniform(size=n) < missed
-    return np.where(below, -20.0, 20.0 + random.normal(size=n)), random.normal(size=n)
+    """Far above the negatives but for a share that lies below: AUROC (1 - missed) * 0.999."""
+    below, positive = random.uniform(size=n) < missed, random.normal(size=n)
+    shift = stats.norm.ppf(0.999) * np.sqrt(2)
+    return np.where(below, -20.0, shift + positive), random.normal(size=n)
 
 
 @pytest.mark.parametrize(
@@ -41,10 +42,10 @@ def missing(random, n, missed):
         (25, lambda r: normals(r, 25, 0.7), 0.7, 0.985),
         (45, lambda r: normals(r, 45, 0.9), 0.9, 0.985),
         (45, lambda r: normals(r, 45, 0.98), 0.98, 1.0),
-        (25, lambda r: silent(r, 25, 0.05), 0.525, 1.0),
-        (80, lambda r: silent(r, 80, 0.05), 0.525, 1.0),
+        (25, lambda r: silent(r, 25, 0.125), 0.5625, 1.0),
+        (60, lambda r: silent(r, 60, 0.05), 0.525, 1.0),
         (45, lambda r: silent(r, 45, 0.97), 0.985, 1.0),
-        (45, lambda r: missing(r, 45, 0.02), 0.98, 1.0),
+        (45, lambda r: missing(r, 45, 0.02), 0.98 * 0.999, 1.0),
     ],
 )
 def test_intervals_of_an_auroc_hold_it(n, sample, truth, most):
@@ -88,7 +89,7 @@ def test_equal_scorers_are_seldom_called_different(n, sample):
     p = np.array([f.p_greater for f in found])
     for one_sided in (p, 1.0 - p):
         assert np.mean(one_sided <= 0.05) <= 0.085
-        assert np.mean(one_sided <= 0.05 / 12) <= 0.0167
+        assert np.mean(one_sided <= 0.05 / 12) <= 0.0134
     assert np.mean([f.low <= 1e-12 and f.high >= -1e-12 for f in found]) >= 0.92
 
 

@@ -303,14 +303,15 @@ def test_a_silent_latent_may_fire_on_the_next_item(groups):
 
 
 def test_groups_that_are_copies_of_each_other_do_not_pin_the_value():
-    labels = np.repeat(np.arange(10), 2)
+    """Every draw has the AUROC 2/3, of which the mean of 2,000 is not exactly 2/3."""
+    pos_groups, neg_groups = np.arange(10), np.repeat(np.arange(10), 3)
 
-    estimate = bootstrap_auroc(np.tile([1.0, 4.0], 10), np.tile([2.0, 3.0], 10), labels, labels,
-                               seed=1)  # fmt: skip
+    estimate = bootstrap_auroc(np.full(10, 2.5), np.tile([1.0, 2.0, 3.0], 10), pos_groups,
+                               neg_groups, seed=1)  # fmt: skip
 
-    bounds = auroc_bounds(0.5, 10, 10)
-    assert estimate.value == 0.5
-    assert (estimate.low, estimate.high) == pytest.approx((bounds.low, bounds.high), abs=1e-15)
+    bounds = auroc_bounds(2 / 3, 10, 10)
+    assert (estimate.value, estimate.method) == (pytest.approx(2 / 3), BOOTSTRAP + WIDENED)
+    assert (estimate.low, estimate.high) == pytest.approx((bounds.low, bounds.high), abs=1e-12)
 
 
 def test_two_thousand_draws_of_two_hundred_groups_take_moments():
