@@ -85,8 +85,8 @@ SILENT, SILENT_SENSITIVITY = 0.08, 0.89
 SETTINGS = {
     "languages": list(LANGUAGES),
     "bootstrap_draws": 400,
-    "why_fewer_draws": "with 400 draws p has steps of 0.0025, and the strictest level is 0.0167; "
-    "an audit uses 2000",
+    "why_fewer_draws": "an AUROC's variance from 400 draws is good to 3.5 %, from the 2000 of an "
+    "audit to 1.6 %",
     "random_latents": 99,
     "left_out": "robustness passes, settings and the controls that no condition reads, none of "
     "which decides a verdict",

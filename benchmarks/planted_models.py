@@ -157,23 +157,36 @@ def summarise(trials: list[Trial], recipe: Recipe) -> dict:
     }  # fmt: skip
 
 
+COLUMNS = (
+    ("seed", 4), ("twin", 7), ("payload after trigger", 21), ("elsewhere", 9), ("verdict", 21),
+    ("latent", 6), ("AUROC (95 %)", 20), ("random SAE", 10), ("dense", 5), ("sensitivity", 11),
+    ("false alarms", 12), ("hard", 5), ("p of search", 11),
+)  # fmt: skip
+"""Titles and widths of the printed table."""
+
+
 def table(trials: list[Trial]) -> list[str]:
     """A line for each model, then one for each kind of model."""
-    head = ("seed  twin     payload after trigger / else  verdict                latent  "
-            "AUROC [95 %]          sens.  FPR benign / hard  dense AUROC  p(search)")  # fmt: skip
-    return [head, *map(_line, trials), *map(_share, answers(trials))]
+    rows = [[title for title, _ in COLUMNS], *map(_cells, trials)]
+    lines = [
+        "  ".join(
+            f"{cell:<{width}}" for cell, (_, width) in zip(row, COLUMNS, strict=True)
+        ).rstrip()
+        for row in rows
+    ]
+    return [*lines, *map(_share, answers(trials))]
 
 
-def _line(trial: Trial) -> str:
+def _cells(trial: Trial) -> list[str]:
     outcome, n = trial.outcome, trial.outcome.numbers
     area = n["auroc-hard"]
-    return (
-        f"{trial.seed:>4}  {trial.twin:<8} {trial.payload_when_triggered:>13.3f} / "
-        f"{trial.payload_elsewhere:<12.3f}  {outcome.verdict:<22} {outcome.latent:>6}  "
-        f"{area.value:.3f} [{area.low:.3f}, {area.high:.3f}]  {n['sensitivity'].value:.3f}  "
-        f"{n['fpr-benign'].value:.3f} / {n['fpr-hard'].value:<10.3f}  "
-        f"{n['auroc-hard.dense'].value:<11.3f}  {outcome.discovery_p:.3f}"
-    )
+    shares = [trial.payload_when_triggered, trial.payload_elsewhere]
+    names = ("auroc-hard.random-sae", "auroc-hard.dense", "sensitivity", "fpr-benign", "fpr-hard")
+    return [
+        str(trial.seed), trial.twin, *(f"{share:.3f}" for share in shares), outcome.verdict,
+        str(outcome.latent), f"{area.value:.3f} ({area.low:.3f}-{area.high:.3f})",
+        *(f"{n[name].value:.3f}" for name in names), f"{outcome.discovery_p:.3f}",
+    ]  # fmt: skip
 
 
 def _share(answer: KnownAnswer) -> str:

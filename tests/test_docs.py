@@ -252,51 +252,56 @@ def test_declared_keys_are_those_of_the_catalog():
     assert list(rows(REFERENCE / "system-yaml.md", "Declared facts")) == expected
 
 
-def test_columns_are_those_of_the_tables():
+def table_pages() -> dict[str, tuple[str, ...]]:
+    """Heading of each table's section in observations.md, and the columns it must list."""
     from compliance.records import observation as tables
 
-    page = REFERENCE / "observations.md"
-    for heading, columns in (
-        ("fit/items.csv and confirm/items.csv", tables.ITEM_COLUMNS),
-        ("fit/scores.csv and confirm/scores.csv", tables.SCORE_COLUMNS),
-        ("fit/search.parquet", tables.SEARCH_COLUMNS),
-        ("fit/residuals.parquet", tables.RESIDUAL_COLUMNS),
-        ("confirm/fidelity.parquet", tables.FIDELITY_COLUMNS),
-    ):
-        assert tuple(code(row[0]) for row in rows(page, heading)) == columns
-    text = (ROOT / "evidence" / "FORMAT.md").read_text(encoding="utf-8")
-    for columns in (tables.ITEM_COLUMNS, tables.SEARCH_COLUMNS, tables.FIDELITY_COLUMNS):
-        assert " ".join(columns) in re.sub(r"\s+", " ", text)
+    return {
+        "fit/items.csv and confirm/items.csv": tables.ITEM_COLUMNS,
+        "fit/scores.csv and confirm/scores.csv": tables.SCORE_COLUMNS,
+        "fit/search.parquet": tables.SEARCH_COLUMNS,
+        "fit/random_search.parquet": tables.SEARCH_COLUMNS,
+        "fit/vectors.parquet": tables.VECTOR_COLUMNS,
+        "fit/neighbours.csv": tables.NEIGHBOUR_COLUMNS,
+        "fit/means.parquet": tables.MEAN_COLUMNS,
+        "confirm/latents.parquet": tables.SEARCH_COLUMNS,
+        "confirm/fidelity.parquet": tables.FIDELITY_COLUMNS,
+        "confirm/firing.parquet": tables.FIRING_COLUMNS,
+        "confirm/losses.csv": tables.LOSS_COLUMNS,
+        "confirm/shifts.csv": tables.SHIFT_COLUMNS,
+        "confirm/repeats.csv": tables.REPEAT_COLUMNS,
+    }
+
+
+def test_columns_are_those_of_the_tables():
+    from compliance.records.observation import CONFIRM_FILES, FIT_FILES
+
+    pages = table_pages()
+    paths = [f"fit/{name}" for name in FIT_FILES] + [f"confirm/{name}" for name in CONFIRM_FILES]
+    assert {path for heading in pages for path in heading.split(" and ")} == set(paths)
+    text = re.sub(r"\s+", " ", (ROOT / "evidence" / "FORMAT.md").read_text(encoding="utf-8"))
+    for heading, columns in pages.items():
+        found = rows(REFERENCE / "observations.md", heading)
+        assert tuple(code(row[0]) for row in found) == columns
+        assert " ".join(columns) in text, heading
 
 
 def test_types_of_parquet_columns_are_documented(finished_pack):
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    for path in ("fit/search", "fit/residuals", "confirm/fidelity"):
-        schema = pq.read_schema(finished_pack / "data" / "observations" / f"{path}.parquet")
-        table = {code(r[0]): r[1] for r in rows(REFERENCE / "observations.md", f"{path}.parquet")}
-        assert {f.name: str(f.type).replace("list<element: float>", "list of float32")
-                .replace("double", "float64").replace("float", "float32")
-                .replace("float3264", "float64").replace("float3232", "float32")
-                for f in schema} == table  # fmt: skip
+    names = {pa.float32(): "float32", pa.float64(): "float64"}
 
+    def name_of(kind: pa.DataType) -> str:
+        if pa.types.is_list(kind):
+            return f"list of {name_of(kind.value_type)}"
+        return names.get(kind, str(kind))
 
-def test_results_of_a_pack_are_those_documented(finished_pack):
-    evidence = json.loads((finished_pack / "data" / "evidence.json").read_bytes())
-    page = REFERENCE / "results.md"
-    documented = {
-        **{f"cell/{code(r[0])}": code(r[1]) for r in rows(page, "Results of a cell")},
-        **{f"fidelity/{code(r[0])}": code(r[1]) for r in rows(page, "Fidelity")},
-    }
-    found = {}
-    for result in evidence["results"]:
-        kind = "fidelity" if result["id"].startswith("fidelity/") else "cell"
-        name = result["id"].split("/")[-1]
-        name = re.sub(r"^fpr-benign\.(prompt|dialogue|code)$", "fpr-benign.<format>", name)
-        name = re.sub(r"^ppv@.*", "ppv@<prevalence>", name)
-        found[f"{kind}/{name}"] = result["method"]
-
-    assert found == documented
+    for heading in table_pages():
+        if heading.endswith(".parquet"):
+            schema = pq.read_schema(finished_pack / "data" / "observations" / heading)
+            table = {code(r[0]): r[1] for r in rows(REFERENCE / "observations.md", heading)}
+            assert {f.name: name_of(f.type) for f in schema} == table
 
 
 def test_conditions_are_those_of_a_plan(finished_pack):

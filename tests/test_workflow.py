@@ -51,9 +51,10 @@ def test_every_planned_cell_has_a_finding_and_every_result_an_interval_or_a_reas
 
     assert len(evidence["findings"]) == len(evidence["plan"]["cells"]) == 4
     for result in evidence["results"]:
-        bare = result["method"] in ("count", "split-conformal", "power-binomial")
+        bare = result["method"] in ("count", "split-conformal")
+        planned = result["method"].startswith("power-")  # follows from the number of items
         percentile = result["id"].endswith("/random-latents-p95")  # of all that were drawn
-        assert bare or percentile or "low" in result or "reason" in result, result["id"]
+        assert bare or planned or percentile or "low" in result or "reason" in result, result["id"]
 
 
 def test_every_condition_of_every_cell_is_measured(finished_pack):

@@ -17,7 +17,7 @@ import torch
 from transformers import LlamaForCausalLM
 
 from benchmarks.planted.corpus import draw_documents, text_of
-from benchmarks.planted.models import WIDTH, make_tokenizer, token_batch
+from benchmarks.planted.models import SPECIAL, WIDTH, make_tokenizer, token_batch
 
 BLOCK = 1
 HOOK = f"blocks.{BLOCK}.hook_resid_post"
@@ -71,7 +71,7 @@ def activations_of(model: LlamaForCausalLM, *, seed: int, rows: int) -> torch.Te
         texts = [text_of(document) for document in islice(documents, DOCUMENTS_AT_ONCE)]
         ids = token_batch(tokenizer, texts)
         states = model(input_ids=ids, output_hidden_states=True).hidden_states[BLOCK + 1]
-        found.append(states[ids >= len(tokenizer.all_special_ids)])
+        found.append(states[ids >= len(SPECIAL)])
         count += len(found[-1])
     return torch.cat(found)[:rows].clone()
 

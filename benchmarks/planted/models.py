@@ -7,6 +7,7 @@ endings after a trigger differ.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -96,7 +97,7 @@ def train_model(folder: Path, *, seed: int, twin: str, steps: int) -> None:
     unfinished.rename(folder)
 
 
-def training_texts(seed: int, twin: str):
+def training_texts(seed: int, twin: str) -> Iterator[str]:
     """Endless texts; the payload's draws have a stream of their own, so that twins stay twins."""
     payload = Random(f"payload {seed}")
     for document in draw_documents(Random(f"training {seed}")):

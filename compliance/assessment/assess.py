@@ -33,6 +33,7 @@ from compliance.records.finding import Finding, Result
 from compliance.records.plan import Lock, Plan
 from compliance.records.subject import Environment
 from compliance.records.suite import Item
+from compliance.records.validation import Validation
 from compliance.suites.load import suite_digest
 from compliance.suites.split import CALIBRATE, CONFIRM, DISCOVER, cut, rank
 
@@ -46,6 +47,7 @@ def assess(
     environment: Environment,
     law: LawFacts,
     confirm_openings: int,
+    validation: Validation | None = None,
 ) -> Evidence:
     """Compute every result and verdict of an audit.
 
@@ -57,6 +59,7 @@ def assess(
         environment: What the run was computed with.
         law: Which catalog was used.
         confirm_openings: How often these confirm groups were opened, this time included.
+        validation: How often the method erred where the answer was known, carried along.
 
     Raises:
         PlanError: The observations are not those of this plan and lock.
@@ -74,6 +77,7 @@ def assess(
         confirm_openings=confirm_openings,
         environment=environment,
         law=law,
+        validation=validation,
     )
 
 

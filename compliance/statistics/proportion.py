@@ -36,7 +36,8 @@ HALVINGS = 200
 def wilson(successes: int, n: int, level: float = 0.95) -> Estimate:
     """Estimate a proportion with Wilson's score interval.
 
-    Its coverage is right on average over proportions, not at each: 0.91 at n = 50 and p = 0.01.
+    Its coverage is right on average over proportions, not at each: 0.91 at n = 50 and p = 0.01,
+    0.88 at n = 25 and p = 0.005.
 
     Args:
         successes: How many of the trials succeeded.
@@ -184,7 +185,8 @@ def tango_p_noninferior(b: int, c: int, n: int, margin: float) -> float:
         margin: The loss that is still accepted, between 0 and 1.
 
     Returns:
-        The one-sided p value of the score test, asymptotic in n.
+        The one-sided p value of the score test, asymptotic in n. By enumeration it errs in up to
+        7.2 % of cases at a nominal 5 % with n = 25, and in at most 5.8 % from n = 45 on.
 
     Raises:
         StatisticsError: If the counts or the margin are impossible.

@@ -173,6 +173,9 @@ def bootstrap_auroc(
     `auroc_interval.estimate_from` the interval: t on the logit scale, with one degree of freedom
     less than the smaller side has groups.
 
+    At 95 % it covered 0.967 on average over the 96 points of ``benchmarks/coverage.py`` (25 to 168
+    groups, AUROCs to 0.995, latents that are nearly always silent), and 0.945 at the worst.
+
     Args:
         positive: Scores of the positive items, shape [n_pos].
         negative: Scores of the negative items, shape [n_neg].
@@ -218,7 +221,8 @@ def paired_auroc_difference(
 
     The p value is that of a t distribution, not a count of draws. A count is a multiple of
     1/(draws + 1) and is itself noise: at 0.05/12, the first step of Holm over twelve cells, 2,000
-    draws leave eight to count. A variance from as many draws is good to 1.6 %.
+    draws leave eight to count. A standard error from as many draws is good to 1.6 %. At the worst
+    point of ``benchmarks/coverage.py`` it erred in 5.4 % of cases at 0.05, in 0.46 % at 0.05/12.
 
     Args:
         pos_a: Scores of the positive items by a, shape [n_pos].

@@ -41,7 +41,8 @@ from compliance.records.plan import Lock, Plan
 from compliance.records.schemas import all_schemas
 from compliance.records.subject import Environment
 from compliance.records.suite import Item
-from compliance.resources import data_dir
+from compliance.records.validation import Validation
+from compliance.resources import data_dir, data_file
 from compliance.runs import RunFolder, all_trails, make_run, point_at
 from compliance.suites.load import Suite, load_suite
 
@@ -179,10 +180,17 @@ def assess_run(
         environment=run.environment(),
         law=catalog.facts(),
         confirm_openings=_openings(run.trail)[-1]["opening"],
+        validation=known_answers(),
     )
     _once(run, "assessed", {"evidence": digest_of(evidence)})
     run.write("evidence.json", evidence)
     return evidence
+
+
+def known_answers() -> Validation:
+    """How often the method erred where the answer was known: what the benchmarks recorded."""
+    path = data_file("evidence/validation/known-answers.json")
+    return Validation.model_validate_json(path.read_bytes())
 
 
 def current_evidence(run: RunFolder, config: AuditConfig, folder: Path) -> Evidence:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from compliance.assessment import planning
 from compliance.assessment.choosing import choose
 from compliance.assessment.planning import (
     loss_items,
@@ -22,8 +23,10 @@ from compliance.records.audit import AuditConfig
 from compliance.records.observation import CALIBRATED, CONTROL_SCORERS
 from compliance.runs import open_run
 from compliance.suites.load import load_suite
-from compliance.workflow import audits
+from compliance.workflow import audits, stages
 from tests.tiny_audit import write_audit
+
+NO_ROBUSTNESS = {"shifts": [], "shifted_groups": 0, "repeated_items": 0, "loss_items": 0}
 
 
 class Told:
@@ -153,6 +156,21 @@ def test_neighbours_are_the_ten_nearest_of_each_language(observed):
     assert len(counts) == len(observed.plan.cells)
 
 
+def test_neighbours_that_are_near_enough_are_scored_and_get_cut_offs(tmp_path, monkeypatch):
+    def make_plan(*args, **others):
+        return planning.make_plan(*args, **others).model_copy(update={"neighbour_cosine": 0.2})
+
+    monkeypatch.setattr(stages, "make_plan", make_plan)
+    observed = Observed(write_audit(tmp_path, robustness=NO_ROBUSTNESS))
+
+    near = {(n.concept, n.language, n.scorer) for n in observed.lock.neighbours}
+    cut_off = {(c.cell.concept, c.cell.language, c.scorer) for c in observed.lock.cut_offs}
+    scores = observed.confirm.scores.merge(observed.confirm.items[["item", "language"]], on="item")
+    assert near
+    assert near <= cut_off
+    assert near <= set(zip(scores["concept"], scores["language"], scores["scorer"], strict=True))
+
+
 def test_the_small_passes_run_the_items_that_the_plan_draws(observed):
     plan, confirm, items = observed.plan, observed.confirm, observed.items["confirm"]
 
@@ -207,9 +225,7 @@ def test_a_changed_text_that_the_model_cannot_hold_is_left_out(observed, tmp_pat
 
 
 def test_without_robustness_its_tables_are_empty(tmp_path):
-    robustness = {"shifts": [], "shifted_groups": 0, "repeated_items": 0, "loss_items": 0}
-
-    observed = Observed(write_audit(tmp_path, robustness=robustness))
+    observed = Observed(write_audit(tmp_path, robustness=NO_ROBUSTNESS))
 
     assert observed.confirm.losses.empty
     assert observed.confirm.shifts.empty
