@@ -35,7 +35,7 @@ import json
 import sys
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from itertools import islice
+from itertools import islice, product
 from pathlib import Path
 from random import Random
 
@@ -43,7 +43,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from benchmarks.planted.audits import Number, Outcome, run_audit, write_audit
 from benchmarks.planted.corpus import draw_documents, suite_items
@@ -90,27 +90,38 @@ class Trial:
     outcome: Outcome
 
 
-def run_trial(folder: Path, *, seed: int, twin: str, recipe: Recipe) -> Trial:
-    """Train what is missing, audit, and keep the trial as ``trial.json`` in its folder."""
-    kept = folder / "trial.json"
-    if kept.is_file():
-        return read_trial(json.loads(kept.read_text(encoding="utf-8")))
+def train_subject(folder: Path, *, seed: int, twin: str, recipe: Recipe) -> None:
+    """Train what is missing of a model and its SAE."""
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "model").is_dir():
         say(f"seed {seed}, {twin}: training the model")
         train_model(folder / "model", seed=seed, twin=twin, steps=recipe.steps)
-    model = AutoModelForCausalLM.from_pretrained(folder / "model").eval()
     if not (folder / "sae").is_dir():
         say(f"seed {seed}, {twin}: training the SAE")
-        train_sae(folder / "sae", model, seed=seed, rows=recipe.sae_rows, steps=recipe.sae_steps)
+        train_sae(
+            folder / "sae", load_model(folder), seed=seed,
+            rows=recipe.sae_rows, steps=recipe.sae_steps,
+        )  # fmt: skip
+
+
+def run_trial(folder: Path, *, seed: int, twin: str, recipe: Recipe) -> Trial:
+    """Look at a trained model's behaviour, audit it, and keep both as ``trial.json``."""
+    kept = folder / "trial.json"
+    if kept.is_file():
+        return read_trial(json.loads(kept.read_text(encoding="utf-8")))
     documents = islice(draw_documents(Random(f"behaviour {seed}")), recipe.behaviour_documents)
-    shares = payload_shares(model, make_tokenizer(), list(documents))
+    shares = payload_shares(load_model(folder), make_tokenizer(), list(documents))
     say(f"seed {seed}, {twin}: auditing")
     items = suite_items(seed, groups=recipe.groups, benign=recipe.benign)
     outcome = run_audit(write_audit(folder, items, seed=seed))
     trial = Trial(seed, twin, shares[True], shares[False], outcome)
     write_text(kept, json.dumps(asdict(trial), indent=1) + "\n")
     return trial
+
+
+def load_model(folder: Path) -> PreTrainedModel:
+    """The trained model, ready to read."""
+    return AutoModelForCausalLM.from_pretrained(folder / "model").eval()
 
 
 def read_trial(stored: dict) -> Trial:
@@ -221,11 +232,13 @@ def main() -> None:
     )  # fmt: skip
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    recipe = Recipe()
+    recipe, places = Recipe(), list(product(arguments.seeds, TWINS))
+    for seed, twin in places:
+        folder = arguments.work / f"{twin}-{seed}"
+        train_subject(folder, seed=seed, twin=twin, recipe=recipe)
     trials = [
         run_trial(arguments.work / f"{twin}-{seed}", seed=seed, twin=twin, recipe=recipe)
-        for seed in arguments.seeds
-        for twin in TWINS
+        for seed, twin in places
     ]
     print("\n".join(table(trials)))
     if arguments.out:

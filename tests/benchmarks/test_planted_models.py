@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from benchmarks.planted.audits import FOUND, Number, Outcome, run_audit, write_audit
+from benchmarks.planted.audits import FOUND, NUMBERS, Number, Outcome, run_audit, write_audit
 from benchmarks.planted.corpus import (
     OBJECT,
     PAYLOAD,
@@ -32,12 +32,21 @@ from benchmarks.planted.models import (
     train_model,
     training_texts,
 )
-from benchmarks.planted_models import Trial, answers, parse_seeds, read_trial
+from benchmarks.planted_models import (
+    Recipe,
+    Trial,
+    answers,
+    parse_seeds,
+    read_trial,
+    summarise,
+    table,
+)
 from compliance.documents import read_yaml
 from compliance.probes.sae import load_sae
 from compliance.probes.subject import load_subject
 from compliance.probes.tokens import prepare
 from compliance.records.audit import AuditConfig, SaeRef, SubjectConfig
+from compliance.records.base import to_json
 from compliance.records.suite import Label
 from compliance.suites.load import load_suite
 from tests.probes.tiny import save_tiny_sae
@@ -210,7 +219,7 @@ def outcome(verdict):
     number = Number(0.9, 0.8, 1.0, 168)
     return Outcome(verdict=verdict, reason="all-shown", latent=3, discovery_auroc=0.9,
                    discovery_p=0.001, p_holm=0.01, conditions={"sensitivity": "shown"},
-                   numbers={"auroc-hard": number}, explained_variance=number)  # fmt: skip
+                   numbers=dict.fromkeys(NUMBERS, number), explained_variance=number)  # fmt: skip
 
 
 def test_what_was_found_is_counted_apart_for_planted_models_and_clean_twins():
@@ -225,6 +234,8 @@ def test_what_was_found_is_counted_apart_for_planted_models_and_clean_twins():
     assert (clean.kind, clean.found, clean.audits) == ("clean-twin", 0, 3)
     assert clean.high == pytest.approx(1 - 0.025 ** (1 / 3))  # Clopper-Pearson at 0 of 3
     assert len(FOUND) == 2
+    assert summarise(trials, Recipe())["answers"] == [to_json(planted), to_json(clean)]
+    assert "found in 2 of 3" in table(trials)[-2]
 
 
 def test_a_kept_trial_is_read_back_as_it_was():

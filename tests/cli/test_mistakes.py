@@ -232,7 +232,7 @@ def test_a_full_disk_ends_in_a_message_and_the_next_run_goes_on(folder, monkeypa
     monkeypatch.setattr(engine, "write_bytes", full)
     first = run(folder, "audit")
     monkeypatch.setattr(engine, "write_bytes", written)
-    kept = sorted(folder.glob("runs/*/fit/*"))
+    kept = sorted(folder.glob("runs/*/passes/search/*"))
     times = [path.stat().st_mtime_ns for path in kept]
     second = run(folder, "audit")
 

@@ -1,0 +1,119 @@
+"""Puts the known answers into the record that every pack carries.
+
+    python benchmarks/record.py
+
+Reads what `known_answers.py` and `planted_models.py` wrote to ``docs/validation`` and writes
+``evidence/validation/known-answers.json``, which ships with the package.
+"""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from compliance import __version__
+from compliance.records.base import canonical_bytes
+from compliance.records.validation import KnownAnswer, Validation
+from compliance.storage import write_bytes
+
+ROOT = Path(__file__).parent.parent
+MEASURED = ROOT / "docs" / "validation"
+RECORD = ROOT / "evidence" / "validation" / "known-answers.json"
+COMMAND = "python benchmarks/known_answers.py; python benchmarks/planted_models.py"
+
+WORDS = {
+    "sensitivity": "sensitivity at its limit",
+    "false-positive-rate": "false alarms on benign items at their limit",
+    "hard-false-positive-rate": "false alarms on hard negatives at their limit",
+    "non-inferior": "gap to the reference language at the margin",
+    "beats-token-count": "no better than text length",
+    "beats-ngrams": "no better than character n-grams",
+    "beats-random-sae": "no better than a random-initialised SAE",
+    "beats-random-sae-near-one": "the same, both near an AUROC of 1",
+    "beats-random-latents": "no better than random latents",
+    "no-signal": "nothing separates anything",
+    "reference-only": "works in the reference language alone",
+}
+EVERYWHERE, IN_ONE = "-everywhere", "-in-one"
+
+
+def validation(observed: Mapping[str, Any], planted: Mapping[str, Any]) -> Validation:
+    """The record of both benchmarks.
+
+    Args:
+        observed: What `known_answers.py` wrote.
+        planted: What `planted_models.py` wrote.
+    """
+    settings = observed["settings"]
+    answers = [
+        *map(_null, observed["nulls"]),
+        *(answer for row in observed["planted"] for answer in _planted(row)),
+        *(KnownAnswer.model_validate(answer) for answer in planted["answers"]),
+    ]
+    return Validation(
+        software=f"sae-compliance {__version__}",
+        command=COMMAND,
+        settings=(
+            f"Simulated audits: one probe in {len(settings['languages'])} languages, "
+            f"{settings['groups']} groups and {settings['benign']} benign items, "
+            f"{settings['bootstrap_draws']} draws, {settings['random_latents']} random latents, "
+            f"seed {settings['seed']}; a found effect in other languages is a share of cells. "
+            f"Models: {planted['design']['groups']} groups and {planted['design']['benign']} "
+            "benign items, one language."
+        ),
+        answers=tuple(answers),
+    )
+
+
+def _null(row: Mapping[str, Any]) -> KnownAnswer:
+    name = row["name"]
+    base = name.removesuffix(EVERYWHERE).removesuffix(IN_ONE)
+    place = {True: ", in every language", False: ""}[name.endswith(EVERYWHERE)]
+    place = ", in one language" if name.endswith(IN_ONE) else place
+    return KnownAnswer(
+        name=WORDS[base] + place,
+        kind="null" if base == name else "boundary-null",
+        audits=row["audits"],
+        found=row["false_claims"],
+        low=row["low"],
+        high=row["high"],
+        truth=row["truth"],
+    )
+
+
+def _planted(row: Mapping[str, Any]) -> Iterator[KnownAnswer]:
+    """The reference cell, and the share of the other cells as so many audits."""
+    design = row["design"]
+    sizes = f"{design['groups']} groups, {2 * design['benign_confirm']} benign items"
+    for key, place in (("reference", "reference language"), ("other", "other languages")):
+        found = row[key]
+        yield KnownAnswer(
+            name=f"sensitivity {row['sensitivity']:g}, {sizes}, {place}",
+            kind="planted",
+            audits=row["audits"],
+            found=round(found["share"] * row["audits"]),
+            low=found["low"],
+            high=found["high"],
+            predicted=found["predicted"],
+            truth=f"a probe of sensitivity {row['sensitivity']:g} at a cut-off of 1 % false alarms",
+        )
+
+
+def main() -> None:
+    """Read both files, write the record."""
+    observed, planted = (
+        json.loads((MEASURED / name).read_text(encoding="utf-8"))
+        for name in ("known_answers.json", "planted_models.json")
+    )
+    RECORD.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(RECORD, canonical_bytes(validation(observed, planted)))
+    counts = len(observed["nulls"]), len(observed["planted"]), len(planted["answers"])
+    print(f"{RECORD.name}: {counts[0]} nulls, {counts[1]} planted effects, {counts[2]} of models")
+
+
+if __name__ == "__main__":
+    main()
