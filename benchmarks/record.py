@@ -3,7 +3,8 @@
     python benchmarks/record.py
 
 Reads what `known_answers.py` and `planted_models.py` wrote to ``docs/validation`` and writes
-``evidence/validation/known-answers.json``, which ships with the package.
+``evidence/validation/known-answers.json``, which ships with the package, and the tables of
+``docs/validation.md``.
 """
 
 import json
@@ -18,11 +19,12 @@ if __name__ == "__main__":
 from compliance import __version__
 from compliance.records.base import canonical_bytes
 from compliance.records.validation import KnownAnswer, Validation
-from compliance.storage import write_bytes
+from compliance.storage import write_bytes, write_text
 
 ROOT = Path(__file__).parent.parent
 MEASURED = ROOT / "docs" / "validation"
 RECORD = ROOT / "evidence" / "validation" / "known-answers.json"
+PAGE = ROOT / "docs" / "validation.md"
 COMMAND = "python benchmarks/known_answers.py; python benchmarks/planted_models.py"
 
 WORDS = {
@@ -103,14 +105,55 @@ def _planted(row: Mapping[str, Any]) -> Iterator[KnownAnswer]:
         )
 
 
+def tables(record: Validation) -> dict[str, list[str]]:
+    """The tables of the page, as lines of Markdown, by the name of the place they stand at."""
+    nulls = [a for a in record.answers if a.kind in ("boundary-null", "null")]
+    effects = [a for a in record.answers if a.kind == "planted"]
+    models = [a for a in record.answers if a.kind in ("planted-model", "clean-twin")]
+    return {
+        "nulls": [
+            "| what is true | audits | false claims | share (95 %) |",
+            "|---|---|---|---|",
+            *(f"| {a.name}: {a.truth} | {a.audits} | {a.found} | {_share(a)} |" for a in nulls),
+        ],
+        "planted": [
+            "| probe and sizes | audits | predicted | found (95 %) |",
+            "|---|---|---|---|",
+            *(f"| {a.name} | {a.audits} | {a.predicted:.1%} | {_share(a)} |" for a in effects),
+        ],
+        "models": [
+            "| models | number | found | share (95 %) |",
+            "|---|---|---|---|",
+            *(f"| {a.name}: {a.truth} | {a.audits} | {a.found} | {_share(a)} |" for a in models),
+        ],
+    }
+
+
+def filled(page: str, record: Validation) -> str:
+    """The page with its tables made anew; each stands behind a comment that names it."""
+    for name, lines in tables(record).items():
+        start, end = f"<!-- table: {name} -->\n", f"<!-- end: {name} -->\n"
+        before, _, rest = page.partition(start)
+        _, _, after = rest.partition(end)
+        page = before + start + "\n".join(lines) + "\n" + end + after
+    return page
+
+
+def _share(answer: KnownAnswer) -> str:
+    share = answer.found / answer.audits
+    return f"{share:.1%} ({answer.low:.1%} to {answer.high:.1%})"
+
+
 def main() -> None:
-    """Read both files, write the record."""
+    """Read both files, write the record and the tables of the page."""
     observed, planted = (
         json.loads((MEASURED / name).read_text(encoding="utf-8"))
         for name in ("known_answers.json", "planted_models.json")
     )
     RECORD.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(RECORD, canonical_bytes(validation(observed, planted)))
+    record = validation(observed, planted)
+    write_bytes(RECORD, canonical_bytes(record))
+    write_text(PAGE, filled(PAGE.read_text(encoding="utf-8"), record))
     counts = len(observed["nulls"]), len(observed["planted"]), len(planted["answers"])
     print(f"{RECORD.name}: {counts[0]} nulls, {counts[1]} planted effects, {counts[2]} of models")
 
