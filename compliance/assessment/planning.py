@@ -41,7 +41,7 @@ def make_plan(
     Raises:
         PlanError: A concept without a suite, or that two suites define differently; a feature
             the SAE does not have; a group in two suites, or two suites of one name; too few
-            benign items for the cut-off, items for the search or resamples for the p values; or
+            benign items for the cut-off, items for the search or latents for the random ones; or
             no items in any cell.
     """
     _refuse_shared_groups(suites)
@@ -70,7 +70,7 @@ def make_plan(
         seed=config.seed,
     )
     _refuse_unmeasurable(plan, suites)
-    _refuse_coarse_p_values(plan)
+    _refuse_few_latents(plan)
     return plan
 
 
@@ -347,8 +347,8 @@ def _refuse_blind_search(probe: PlannedProbe, language: str, found: Counter[Labe
         )
 
 
-def _refuse_coarse_p_values(plan: Plan) -> None:
-    """No p value of B resamples is below 1/(B + 1), and Holm's first step divides by the cells."""
+def _refuse_few_latents(plan: Plan) -> None:
+    """A rank among R latents has p of 1/(R + 1) at best; Holm's first step divides by the cells."""
     family_error = Fraction(str(plan.family_error))
     for concept, cells in Counter(cell.concept for cell in plan.cells).items():
         needed = math.ceil(cells / family_error) - 1
@@ -357,12 +357,6 @@ def _refuse_coarse_p_values(plan: Plan) -> None:
                 f"saes: {plan.random_latents} latents to compare a probe with at random, and the "
                 f"{cells} cells of {concept} need {needed}; with fewer nothing could be shown",
                 hint="take a wider SAE, or plan fewer cells",
-            )
-        if plan.bootstrap_draws < needed:
-            raise PlanError(
-                f"bootstrap_draws: found {plan.bootstrap_draws}, and the {cells} cells of "
-                f"{concept} need {needed}; with fewer nothing could be shown in any of them",
-                hint=f"set bootstrap_draws to {needed} or more, or plan fewer cells",
             )
 
 

@@ -118,7 +118,14 @@ def example_lock(plan: Plan) -> Lock:
         plan_digest=digest_of(plan),
         fit_digest=digest_bytes(b"fit"),
         probes=(LockedProbe(concept="deception", features=(FeatureRef(latent=3),)),),
+        random_probes=(),
+        permuted_probes=(),
         directions=(),
+        sparse_probes=(),
+        random_latents=(),
+        neighbours=(),
+        shifted_languages={},
+        orientations=(),
         cut_offs=(CutOff(scorer="probe", cell=CELL, value=1.0, rank=99, n=100),),
     )
 
