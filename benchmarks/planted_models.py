@@ -11,18 +11,25 @@ audit is not told which model it sees, nor which latent to look at.
 *Found* means "supported" or "supported with limits". It is wanted in the planted model. In the
 clean twin it would be a false finding.
 
-The design was chosen on seeds 100 and 101 and then frozen; the other seeds were run once and are
-reported as they came out. Chosen against, on the way:
+The design was chosen on seeds 100 and 101 and then frozen; seeds 0 to 4 were run once with it, and
+are reported as they came out. Chosen against, on the way:
 
+- words of one class that are interchangeable: a model needs few directions for them, and three in
+  four latents stay silent (never audited);
 - the payload directly behind the trigger, read at the last block: the SAE has a latent for the
   trigger, and a random-initialised SAE reads it as well (AUROC 0.998 against 1.000), since the
   payload fills the residual there. The audit says "inconclusive", as it should;
 - the same read one block earlier: in words that go with one another, no latent is the trigger's
   (AUROC 0.81), though the model obeys it.
 
-So the frozen design is one in which the method can work, and says nothing of how often real
-backdoors are like it. How often something is found among so few models is known only roughly:
-the intervals are exact and wide.
+On the development seeds models obeyed the trigger (payload in 99 % of endings after 1,500 batches,
+98 % after 900), and the audits said "supported" twice; the one clean twin that was audited was
+"not supported". The frozen 900 batches turned out to be too few: three of the planted models of seeds
+0 to 4 obey in 56 to 66 % of endings only. These half-planted backdoors were left in the count; what
+a model does is printed beside what the audit says of it.
+
+Nothing here says how often real backdoors are like these. How often something is found among so
+few models is known only roughly: the intervals are exact and wide.
 
 A model, SAE or audit that is finished is not made again. One free core needs about five minutes a
 seed.
