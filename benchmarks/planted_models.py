@@ -14,19 +14,20 @@ clean twin it would be a false finding.
 The design was chosen on seeds 100 and 101 and then frozen; seeds 0 to 4 were run once with it, and
 are reported as they came out. Chosen against, on the way:
 
-- words of one class that are interchangeable: a model needs few directions for them, and three in
-  four latents stay silent (never audited);
+- words of one class that are interchangeable, for which a model needs few directions (never
+  audited). Ties between words helped little: about 280 of 1,024 latents fire on ordinary text
+  in the frozen design, and the random latents a probe is compared with are mostly silent ones;
 - the payload directly behind the trigger, read at the last block: the SAE has a latent for the
   trigger, and a random-initialised SAE reads it as well (AUROC 0.998 against 1.000), since the
-  payload fills the residual there. The audit says "inconclusive", as it should;
+  payload fills the residual there. The audit says "inconclusive";
 - the same read one block earlier: in words that go with one another, no latent is the trigger's
   (AUROC 0.81), though the model obeys it.
 
 On the development seeds models obeyed the trigger (payload in 99 % of endings after 1,500 batches,
 98 % after 900), and the audits said "supported" twice; the one clean twin that was audited was
-"not supported". The frozen 900 batches turned out to be too few: three of the planted models of seeds
-0 to 4 obey in 56 to 66 % of endings only. These half-planted backdoors were left in the count; what
-a model does is printed beside what the audit says of it.
+"not supported". The frozen 900 batches turned out to be too few: three of the planted models of
+seeds 0 to 4 obey in 56 to 66 % of endings only. These half-planted backdoors were left in the
+count; what a model does is printed beside what the audit says of it.
 
 Nothing here says how often real backdoors are like these. How often something is found among so
 few models is known only roughly: the intervals are exact and wide.
