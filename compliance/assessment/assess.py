@@ -4,7 +4,7 @@
     for mismatch in recompute(evidence, files): ...
 
 ``recompute`` calls what ``assess`` called: one code path for the producer and for the auditor. Only
-a deep one repeats the searches through all latents, which take longest.
+a deep one draws the null of the searches again, which takes longest.
 """
 
 from collections.abc import Iterator, Mapping
@@ -89,8 +89,7 @@ def recompute(
     Args:
         evidence: What the pack states.
         files: The observation files, by path below ``observations/``.
-        deep: Repeat the searches too. Without, the latents that the lock names are taken as
-            chosen, and what was computed for or from them is computed again.
+        deep: Draw the null of the searches again, too.
 
     Raises:
         PlanError: The observations cannot be read or do not fit the plan.

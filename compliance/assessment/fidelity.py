@@ -11,12 +11,14 @@ Source:
     Chan, T., Golub, G. and LeVeque, R. (1983), The American Statistician 37, 242-247.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 
 from compliance.assessment.cells import BENIGN
 from compliance.assessment.numbers import absent, count
@@ -55,13 +57,27 @@ class Stratum:
 
 
 def fidelity(plan: Plan, confirm: ConfirmObservations, means: pd.DataFrame) -> Iterator[Result]:
-    """Every number of section 7.
+    """Every number of section 7, then how far each language lies below the reference.
 
     Args:
         plan: Frozen.
         confirm: With fidelity, firing and losses.
         means: MEAN_COLUMNS, of the benign calibrate items.
     """
+    explained = {}
+    for result in _strata(plan, confirm, means):
+        if result.id.endswith("/neutral.read/ev") and result.value is not None:
+            explained[tuple(result.id.split("/")[1:4])] = result.value
+        yield result
+    reference = plan.claims.reference_language
+    for (language, modality, sae), here in explained.items():
+        there = explained.get((reference, modality, sae))
+        if language != reference and there is not None:
+            identity = f"fidelity/{language}/{modality}/{sae}/neutral.read/ev-gap"
+            yield Result(id=identity, value=there - here, method="ev-stratum-mean")
+
+
+def _strata(plan: Plan, confirm: ConfirmObservations, means: pd.DataFrame) -> Iterator[Result]:
     facts = confirm.items.set_index("item")
     table, losses = (_with_facts(t, facts) for t in (confirm.fidelity, confirm.losses))
     for part in (confirm.fidelity, confirm.firing, confirm.losses):
@@ -219,14 +235,16 @@ def _losses(plan: Plan, key: str, rows: pd.DataFrame) -> Iterator[Result]:
     weights = _weights(plan, f"{key}/loss", len(ordered))
     sums = {name: weights @ ordered[name].to_numpy(dtype=np.float64) for name in names}
     increase, n = sums["spliced"] - sums["loss"], len(ordered)
-    yield _interval(plan, f"{key}/loss", sums["loss"] / sums["tokens"], n, "loss-mean")
-    yield _interval(plan, f"{key}/loss-increase", increase / sums["tokens"], n, "loss-mean")
-    yield _kept(
-        plan, f"{key}/loss-recovered", increase, sums["ablated"] - sums["loss"], n,
-        "loss-recovered", HARMLESS,
-    )  # fmt: skip
+    yield _of_few(plan, f"{key}/loss", sums["loss"] / sums["tokens"], n, "loss-mean")
+    yield _of_few(plan, f"{key}/loss-increase", increase / sums["tokens"], n, "loss-mean")
+    whole = sums["ablated"] - sums["loss"]
+    if (whole <= 0).any():
+        yield absent(f"{key}/loss-recovered", "loss-recovered", HARMLESS, n)
+    else:
+        found = 1 - increase / whole
+        yield _of_few(plan, f"{key}/loss-recovered", found, n, "loss-recovered")
     found = sums["divergence"] / sums["tokens"]
-    yield _interval(plan, f"{key}/divergence", found, n, "loss-mean")
+    yield _of_few(plan, f"{key}/divergence", found, n, "loss-mean")
 
 
 def _weights(plan: Plan, identity: str, groups: int) -> Floats:
@@ -257,6 +275,22 @@ def _quantiles(counted: Floats, values: Floats, share: float) -> Floats:
     """Of each draw, the smallest value that at least this share of its tokens does not exceed."""
     reached = np.cumsum(counted, axis=1)
     return values[(reached >= share * reached[:, -1:]).argmax(axis=1)]
+
+
+def _of_few(plan: Plan, identity: str, values: Floats, n: int, method: str) -> Result:
+    """The first value with a t interval: percentiles of so few items are much too short.
+
+    The others' variance is (n - 1)/n of what it should be. One item has no interval.
+    """
+    value = float(values[0])
+    if n < 2:
+        return Result(id=identity, value=value, n=n, method=method)
+    error = float(values[1:].std(ddof=1)) * math.sqrt(n / (n - 1))
+    reach = error * float(stdtrit(n - 1, 0.5 + plan.level / 2))
+    return Result(
+        id=identity, value=value, low=value - reach, high=value + reach, level=plan.level,
+        n=n, method=method,
+    )  # fmt: skip
 
 
 def _interval(plan: Plan, identity: str, values: Floats, n: int, method: str) -> Result:

@@ -12,12 +12,21 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from compliance.assessment.choosing import choose, covered_languages, fit_items, is_positive, refit
+from compliance.assessment.choosing import choose, covered_languages, fit_items, is_positive
 from compliance.assessment.tables import FitObservations, fit_digest
 from compliance.errors import StatisticsError
 from compliance.records.base import digest_of
 from compliance.records.observation import CALIBRATED
-from compliance.records.plan import Cell, Choices, CutOff, Lock, Orientation, Plan
+from compliance.records.plan import (
+    Cell,
+    Choices,
+    CutOff,
+    Lock,
+    LockedProbe,
+    Orientation,
+    Plan,
+    Selection,
+)
 from compliance.records.suite import Label
 from compliance.statistics.conformal import cut_off
 from compliance.statistics.ranking import auroc
@@ -54,15 +63,33 @@ def recomputed_lock(
         lock: As stated.
         fit: Observations of the discover and calibrate splits.
         digests: Digest of each fit file.
-        deep: Search all latents again. Without, the latents that searches found are taken as
-            stated, and directions, weights, neighbours, languages, orientations and cut-offs are
-            computed anew.
+        deep: Draw the null of every search again. Without, its p value and 95th percentile are
+            taken as stated; which latent is best, and all that is drawn or fitted, never is.
 
     Raises:
         PlanError: The observations do not hold what the plan needs.
     """
-    choices = choose(plan, fit) if deep else refit(plan, lock, fit)
-    return make_lock(plan, choices, fit, digests)
+    if deep:
+        return make_lock(plan, choose(plan, fit), fit, digests)
+    found = choose(plan.model_copy(update={"flips": 1}), fit)
+    searches = ("probes", "random_probes", "permuted_probes")
+    stated = {name: _with_null(getattr(found, name), getattr(lock, name)) for name in searches}
+    return make_lock(plan, found.model_copy(update=stated), fit, digests)
+
+
+def _with_null(
+    found: tuple[LockedProbe, ...], stated: tuple[LockedProbe, ...]
+) -> tuple[LockedProbe, ...]:
+    """Probes as found, with what the lock states of the null of their searches."""
+    by_concept = {probe.concept: probe.selection for probe in stated}
+    return tuple(_one_with_null(probe, by_concept.get(probe.concept)) for probe in found)
+
+
+def _one_with_null(probe: LockedProbe, stated: Selection | None) -> LockedProbe:
+    if probe.selection is None or stated is None:
+        return probe
+    null = {name: getattr(stated, name) for name in ("p_adjusted", "null_p95", "flips")}
+    return probe.model_copy(update={"selection": probe.selection.model_copy(update=null)})
 
 
 def _orientations(plan: Plan, fit: FitObservations) -> Iterator[Orientation]:

@@ -138,20 +138,19 @@ def _status(plan: Plan, rule: Rule, result: Result) -> Status:
 
 def _gate(plan: Plan, rule: Rule, cell: Cell, results: Results) -> Condition:
     """Explained variance on neutral text, of the worst SAE; a point estimate opens or shuts."""
-    reference = plan.claims.reference_language
-    if rule.condition == "explained-variance-gap" and cell.language == reference:
+    below = rule.condition == "explained-variance-gap"
+    if below and cell.language == plan.claims.reference_language:
         return _bare(rule, Status.NOT_APPLICABLE)
+    limit = rule.limit if rule.limit is not None else 0.0
     worst: tuple[float, Result] | None = None
     for index, _ in enumerate(plan.saes):
-        here, there = (
-            results.get(f"fidelity/{language}/{cell.modality}/sae{index}/neutral.read/ev")
-            for language in (cell.language, reference)
-        )
-        number = _gate_number(rule, here, there)
-        if here is None or number is None:
+        key = f"fidelity/{cell.language}/{cell.modality}/sae{index}/neutral.read"
+        found = results.get(f"{key}/{'ev-gap' if below else 'ev'}")
+        if found is None or found.value is None:
             return _bare(rule, Status.NOT_MEASURED)
-        if worst is None or number < worst[0]:
-            worst = (number, here)
+        inside = limit - found.value if below else found.value - limit
+        if worst is None or inside < worst[0]:
+            worst = (inside, found)
     if worst is None:
         return _bare(rule, Status.NOT_MEASURED)
     status = Status.SHOWN if worst[0] >= 0 else Status.VIOLATED
@@ -159,18 +158,6 @@ def _gate(plan: Plan, rule: Rule, cell: Cell, results: Results) -> Condition:
         condition=rule.condition, kind="gate", status=status,
         result_id=worst[1].id, limit=rule.limit,
     )  # fmt: skip
-
-
-def _gate_number(rule: Rule, here: Result | None, there: Result | None) -> float | None:
-    """How far inside the limit; negative: the gate is shut."""
-    limit = rule.limit if rule.limit is not None else 0.0
-    if here is None or here.value is None:
-        return None
-    if rule.condition == "explained-variance":
-        return here.value - limit
-    if there is None or there.value is None:
-        return None
-    return limit - (there.value - here.value)
 
 
 Test = Callable[[Plan, _Draft], bool]

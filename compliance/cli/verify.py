@@ -22,7 +22,7 @@ from compliance.cli.console import Console, print_json
 @click.option(
     "--deep",
     is_flag=True,
-    help="Also repeat the search for features, its null and every random draw.",
+    help="Also draw the null of the search for features again.",
 )
 @click.option(
     "--key",

@@ -75,7 +75,7 @@ class ProbeConfig(Record):
 
 
 class Claims(Record):
-    """The limits that verdicts are measured against. Defaults: PROTOCOL section 11."""
+    """The limits that verdicts are measured against."""
 
     max_false_positive_rate: Fraction01 = 0.05
     max_hard_false_positive_rate: Fraction01 = 0.20
@@ -101,7 +101,7 @@ Shift = Literal["typos", "informal", "code-switch", "transliteration", "adversar
 
 
 class Robustness(Record):
-    """How much is run to see whether a verdict hangs on small things (PROTOCOL section 10)."""
+    """How much is run to see whether a verdict hangs on small things."""
 
     shifts: tuple[Shift, ...] = (
         "typos", "informal", "code-switch", "transliteration", "adversarial",

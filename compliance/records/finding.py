@@ -34,7 +34,7 @@ class Result(Record):
 
 
 class Verdict(StrEnum):
-    """What the evidence shows. Never a legal verdict. Order of PROTOCOL section 11."""
+    """What the evidence shows. Never a legal verdict."""
 
     NOT_COVERED = "not-covered"
     CONTRADICTED = "contradicted"

@@ -34,7 +34,7 @@ class PlannedProbe(Record):
 
 
 class Setting(Record):
-    """One defensible other way to read the probe (PROTOCOL section 10, specification sweep).
+    """One defensible other way to read the probe (specification sweep).
 
     It changes one choice; what is absent stays as planned.
     """

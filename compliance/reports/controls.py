@@ -146,11 +146,19 @@ def _against_dense(ctx: Context, cell: Cell, found: set[str]) -> Iterator[Senten
 
 
 def _standing(ctx: Context, cell: Cell, scorer: str) -> Standing:
-    """Where the interval of the probe's lead lies."""
-    lead: Result | None = ctx.numbers.result(f"{cell.key}/minus-{scorer}")
+    """Where the interval of the probe's lead lies; ahead of a control that it must beat by its p.
+
+    A condition asks one side, at the error of a family, and must not be contradicted.
+    """
+    identity = f"{cell.key}/minus-{scorer}"
+    lead: Result | None = ctx.numbers.result(identity)
     if lead is None or lead.value is None or lead.low is None or lead.high is None:
         return "missing"
-    return "ahead" if lead.low > 0 else "behind" if lead.high < 0 else "open"
+    if lead.high < 0:
+        return "behind"
+    decides = any(c.result_id == identity for c in ctx.finding(cell).conditions)
+    shown = lead.p is not None and lead.p <= ctx.plan.family_error if decides else lead.low > 0
+    return "ahead" if shown else "open"
 
 
 def _listed(ctx: Context, titles: list[str]) -> str:

@@ -41,10 +41,10 @@ from compliance.records.plan import Lock, Plan
 from compliance.records.schemas import all_schemas
 from compliance.records.subject import Environment
 from compliance.records.suite import Item
-from compliance.records.validation import Validation
-from compliance.resources import data_dir, data_file
+from compliance.resources import data_dir
 from compliance.runs import RunFolder, all_trails, make_run, point_at
 from compliance.suites.load import Suite, load_suite
+from compliance.workflow.shipped import known_answers
 
 if TYPE_CHECKING:
     from compliance.probes.task import Reader
@@ -187,12 +187,6 @@ def assess_run(
     return evidence
 
 
-def known_answers() -> Validation:
-    """How often the method erred where the answer was known: what the benchmarks recorded."""
-    path = data_file("evidence/validation/known-answers.json")
-    return Validation.model_validate_json(path.read_bytes())
-
-
 def current_evidence(run: RunFolder, config: AuditConfig, folder: Path) -> Evidence:
     """The run's assessment, unless declarations or law were changed since.
 
@@ -200,7 +194,8 @@ def current_evidence(run: RunFolder, config: AuditConfig, folder: Path) -> Evide
         PlanError: There is no assessment, or it is of other declarations or of another catalog.
     """
     evidence = run.evidence()
-    if (evidence.system, evidence.law) != (load_system(config, folder), load_catalog().facts()):
+    now_shipped = load_system(config, folder), load_catalog().facts(), known_answers()
+    if (evidence.system, evidence.law, evidence.validation) != now_shipped:
         raise PlanError(
             f"{config.system} or the catalog is not as it was when the results were assessed",
             hint="run 'compliance assess' again; nothing is measured anew",

@@ -148,23 +148,57 @@ def test_an_auditor_makes_the_same_lock(fit, lock, deep):
     assert recomputed_lock(PLAN, lock, fit, digests(fit), deep=deep) == lock
 
 
-@pytest.mark.parametrize("part", ["directions", "cut_offs", "orientations", "neighbours"])
+@pytest.mark.parametrize(
+    "part",
+    [
+        "directions", "cut_offs", "orientations", "neighbours", "alternatives", "random_latents",
+        "sparse_probes",
+    ],
+)  # fmt: skip
 @pytest.mark.parametrize("deep", [False, True])
-def test_what_needs_no_search_is_always_recomputed(fit, lock, part, deep):
+def test_whatever_the_lock_lacks_is_computed_again(fit, lock, part, deep):
     altered = lock.model_copy(update={part: getattr(lock, part)[1:]})
 
+    assert getattr(lock, part)
     assert recomputed_lock(PLAN, altered, fit, digests(fit), deep=deep) == lock
 
 
-@pytest.mark.parametrize("part", ["random_probes", "permuted_probes", "alternatives"])
-def test_what_was_searched_is_recomputed_in_depth(fit, lock, part):
+@pytest.mark.parametrize("part", ["probes", "random_probes", "permuted_probes"])
+def test_a_search_that_the_lock_lacks_is_noticed(fit, lock, part):
     altered = lock.model_copy(update={part: ()})
 
-    shallow = recomputed_lock(PLAN, altered, fit, digests(fit), deep=False)
-    deep = recomputed_lock(PLAN, altered, fit, digests(fit), deep=True)
+    found = recomputed_lock(PLAN, altered, fit, digests(fit), deep=False)
 
-    assert getattr(shallow, part) == ()
-    assert deep == lock
+    stated = [probe.features for probe in getattr(lock, part)]
+    assert stated and [probe.features for probe in getattr(found, part)] == stated
+
+
+@pytest.mark.parametrize("part", ["probes", "random_probes", "permuted_probes", "random_latents"])
+def test_another_latent_than_the_best_or_the_drawn_is_noticed(fit, lock, part):
+    """Else a control could be swapped for latents that never fire."""
+    first, *others = getattr(lock, part)
+    features = (first.features[0].model_copy(update={"latent": 0}), *first.features[1:])
+    swapped = (first.model_copy(update={"features": features}), *others)
+
+    found = recomputed_lock(
+        PLAN, lock.model_copy(update={part: swapped}), fit, digests(fit), deep=False
+    )
+
+    assert getattr(found, part) == getattr(lock, part) != swapped
+
+
+@pytest.mark.parametrize("name", ["p_adjusted", "null_p95"])
+def test_the_null_of_a_search_is_recomputed_in_depth(fit, lock, name):
+    first, *others = lock.probes
+    better = first.selection.model_copy(update={name: 0.0001})
+    altered = lock.model_copy(
+        update={"probes": (first.model_copy(update={"selection": better}), *others)}
+    )
+
+    shallow = recomputed_lock(PLAN, altered, fit, digests(fit), deep=False)
+
+    assert shallow == altered
+    assert recomputed_lock(PLAN, altered, fit, digests(fit), deep=True) == lock
 
 
 def _new_vectors(kind: str) -> Callable[[FitObservations], FitObservations]:

@@ -37,8 +37,11 @@ def results(plan: Plan = PLAN, **changes: dict) -> dict[str, Result]:
     for language in plan.languages:
         for sae in range(len(plan.saes)):
             value = 0.9 if language == "en" else changes.get(f"ev{sae}", {}).get("value", 0.9)
-            found.append(Result(id=f"fidelity/{language}/text/sae{sae}/neutral.read/ev",
-                                value=value, method="ev-stratum-mean"))  # fmt: skip
+            key = f"fidelity/{language}/text/sae{sae}/neutral.read"
+            found.append(Result(id=f"{key}/ev", value=value, method="ev-stratum-mean"))
+            if language != "en":
+                below = Result(id=f"{key}/ev-gap", value=0.9 - value, method="ev-stratum-mean")
+                found.append(below)
     return by_id(found)
 
 

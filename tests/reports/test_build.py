@@ -198,7 +198,7 @@ def test_a_planned_control_without_numbers_keeps_its_row(build, evidence):
             "vi",
             "A plain probe on the model's inner state ranks better: the probe's lead over it is",
         ),
-        ("vi", "Of 999 random features that are about as active, 0.3"),
+        ("vi", "Of 999 random features, drawn from those most nearly as active, 0.3"),
     ],
 )
 def test_what_the_controls_come_to_is_said_in_words(report, language, said):
