@@ -56,8 +56,9 @@ def test_every_planned_cell_has_a_finding_and_every_result_an_interval_or_a_reas
 
     assert len(evidence["findings"]) == len(evidence["plan"]["cells"]) == 4
     for result in evidence["results"]:
-        percentile = result["id"].endswith("/random-latents-p95")  # of all that were drawn
-        bare = result["method"] in WITHOUT_INTERVAL or percentile
+        # of all that were drawn; and of two numbers that have theirs
+        derived = result["id"].endswith(("/random-latents-p95", "/ev-gap"))
+        bare = result["method"] in WITHOUT_INTERVAL or derived
         assert bare or "low" in result or "reason" in result, result["id"]
 
 
