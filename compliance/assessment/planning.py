@@ -63,7 +63,7 @@ def make_plan(
         alpha=config.alpha,
         bootstrap_draws=config.bootstrap_draws,
         random_latents=_random_latents(saes, probes),
-        settings=tuple(_settings(config, probes, saes)),
+        settings=tuple(_settings(config, probes, saes, suites)),
         robustness=config.robustness,
         batch_tokens=config.batch_tokens,
         subset=config.subset,
@@ -213,19 +213,34 @@ def _random_latents(saes: Sequence[SaeFacts], probes: Sequence[PlannedProbe]) ->
 
 
 def _settings(
-    config: AuditConfig, probes: Sequence[PlannedProbe], saes: Sequence[SaeFacts]
+    config: AuditConfig,
+    probes: Sequence[PlannedProbe],
+    saes: Sequence[SaeFacts],
+    suites: Sequence[Suite],
 ) -> Iterable[Setting]:
-    """What else could have been chosen without anybody objecting, one choice at a time."""
+    """What else could have been chosen without anybody objecting, one choice at a time.
+
+    What would read the very same tokens is no other choice: it would always agree.
+    """
     planned = {probe.pooling for probe in probes}
     for pooling in POOLINGS:
         if planned != {pooling}:
             yield Setting(name=f"pooling-{pooling}", pooling=pooling)
-    yield Setting(name="region-read", region="read")
+    regions = {probe.concept: probe.region for probe in probes}
+    items = [i for suite in suites for i in suite.items if i.concept in regions]
+    if any(_reads_less_than_all(item, regions[item.concept or ""]) for item in items):
+        yield Setting(name="region-read", region="read")
     for alpha in (config.alpha / 2, min(2 * config.alpha, 0.5)):
         yield Setting(name=f"alpha-{alpha:g}", alpha=alpha)
     if len(saes) > 1:
         for index, _ in enumerate(saes):
             yield Setting(name=f"sae-{index}", sae=index)
+
+
+def _reads_less_than_all(item: Item, region: Region) -> bool:
+    """Whether an item has content outside the region."""
+    roles = {m.role for m in item.messages or ()} & {"user", "assistant"} or {"user"}
+    return region == "last" or roles != {region}
 
 
 def _rules(claims: Claims) -> tuple[Rule, ...]:

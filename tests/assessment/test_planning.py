@@ -170,6 +170,15 @@ def test_each_setting_changes_one_choice(suite):
     assert len({s.cut_off for s in settings}) == len(settings)
 
 
+def test_a_region_that_is_all_there_is_gives_no_setting_of_its_own(suite):
+    prompts = [{"concept": "danger"}]
+
+    assert "region-read" in [s.name for s in planned(suite).settings]
+    assert "region-read" not in [s.name for s in planned(suite, probes=prompts).settings]
+    last = [{"concept": "danger", "region": "last"}]
+    assert "region-read" in [s.name for s in planned(suite, probes=last).settings]
+
+
 def test_a_second_sae_is_a_setting_of_its_own(suite):
     settings = planned(suite, saes=(SAE, SAE.model_copy(update={"name": "t"}))).settings
 
