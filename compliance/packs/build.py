@@ -28,7 +28,13 @@ from pydantic import TypeAdapter, ValidationError
 from compliance.errors import PackError
 from compliance.packs import layout
 from compliance.packs.integrity import check_integrity
-from compliance.packs.items import PackItem, pack_items, render_items, root_digest
+from compliance.packs.items import (
+    PackItem,
+    pack_items,
+    render_items,
+    root_digest,
+    shown_pictures,
+)
 from compliance.packs.keys import Signer
 from compliance.packs.sign import make_statement, sign_statement
 from compliance.packs.version import Parent, is_later
@@ -64,7 +70,10 @@ class PackContents:
     """All items of all suites used; ids must differ."""
 
     withheld: Collection[str] = ()
-    """Ids of items whose text stays out; the root digest is the same as with it."""
+    """Ids of items whose text and picture stay out; the root digest is the same as with them."""
+
+    pictures: Mapping[str, bytes | Path] = field(default_factory=dict)
+    """What shown items show, by `Image.path`; those of withheld items alone are left out."""
 
     observations: Mapping[str, bytes | Path]
     """By path below ``observations/``, as ``evidence.observations`` has them."""
@@ -159,6 +168,10 @@ def _write_data(
         files[layout.PDF] = contents.report_pdf
     for name in ("observations", "law", "schemas", "exports"):
         files |= {f"data/{name}/{path}": data for path, data in getattr(contents, name).items()}
+    for path in shown_pictures(items):
+        if path not in contents.pictures:
+            raise PackError(f"{path}: an item shows it, and it was not given")
+        files[f"data/{path}"] = contents.pictures[path]
     _refuse_paths(files)
     for path, data in files.items():
         _write(folder / path, data)

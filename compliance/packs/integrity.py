@@ -13,7 +13,7 @@ what is there, and compared.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from compliance.errors import ComplianceError, DigestMismatch
 from compliance.packs import layout
 from compliance.packs.folder import Folder, failed, printable, survey
-from compliance.packs.items import PackItem, root_digest
+from compliance.packs.items import PackItem, root_digest, shown_pictures
 from compliance.packs.keys import key_id, parse_public_key, public_pem
 from compliance.packs.reading import parse_evidence, parse_items
 from compliance.packs.sign import ROOT, open_envelope, verify_detached, verify_envelope
@@ -47,6 +47,7 @@ _PASSED = {
     "bag": "bagit.txt and bag-info.txt fit the files",
     "evidence": "evidence.json is canonical and names each observation file",
     "items": "every item is canonical, with its salt or its digest",
+    "pictures": "every picture is the one that an item names, and none is there besides",
     "trail": "the trail's chain is whole; plan and lock are in it",
     "checkpoint": "the checkpoint signs the head of this trail",
     "root": "the root digest follows from the files",
@@ -153,6 +154,7 @@ def _checks(pack: _Contents, issuer: Ed25519PublicKey | None) -> Iterator[Check]
         *_part("bag", pack, _bag(pack)),
         *_part("evidence", pack, _evidence(pack)),
         *_part("items", pack, ()),
+        *_pictures(pack),
         *_part("trail", pack, _trail(pack)),
         *_part("checkpoint", pack, _checkpoint(pack, key)),
         *_part("root", pack, _roots(pack)),
@@ -238,6 +240,27 @@ def _evidence(pack: _Contents) -> Iterator[Check]:
         elif stated[path] != f"sha256:{found[path]}":
             expected = stated[path].removeprefix("sha256:")
             yield _changed("evidence", place, expected, found[path], "evidence.json")
+
+
+def _pictures(pack: _Contents) -> Iterable[Check]:
+    """Nothing is said of a pack without pictures."""
+    found = pack.folder.below(layout.IMAGES)
+    stated = {} if pack.items is None else shown_pictures(pack.items)
+    named = {path.removeprefix("images/"): digest for path, digest in stated.items()}
+    if pack.items is None and found:
+        return [_not_checked("pictures", "they need the items, which cannot be read")]
+    return _part("pictures", pack, _wrong_pictures(found, named)) if found or named else ()
+
+
+def _wrong_pictures(found: Mapping[str, str], named: Mapping[str, str]) -> Iterator[Check]:
+    for path in sorted({*found, *named}):
+        place = layout.IMAGES + path
+        if path not in named:
+            yield failed("pictures", place, "no item that is shown names it")
+        elif path not in found:
+            yield failed("pictures", place, "missing; an item shows it")
+        elif found[path] != named[path]:
+            yield _changed("pictures", place, named[path], found[path], "its item")
 
 
 def _trail(pack: _Contents) -> Iterator[Check]:

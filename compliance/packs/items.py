@@ -6,7 +6,9 @@ The root digest is the RFC 6962 Merkle root of these leaves, in this order, each
     observations/<path> sha256:<digest of the file>      one each, sorted by path
     items.jsonl sha256:<salted digest>                   one for each item, sorted by id
 
-where the salted digest of an item is ``sha256(salt || canonical JSON of the item)``. The salt is
+A picture has no leaf of its own: its item holds its digest.
+
+The salted digest of an item is ``sha256(salt || canonical JSON of the item)``. The salt is
 the sha256 of the signer's ed25519 signature over a fixed text and the item's digest: the same in
 every build with one key, and nobody without that key can guess it. Rendered files are no leaves,
 so a pack with items withheld has the same root as the full one.
@@ -65,6 +67,13 @@ def salted_digest(item: PackItem) -> str:
         return item.digest
     salted = bytes.fromhex(item.salt) + canonical_bytes(item.item)
     return "sha256:" + hashlib.sha256(salted).hexdigest()
+
+
+def shown_pictures(items: Iterable[PackItem]) -> dict[str, str]:
+    """Pictures of the items that are shown: hexadecimal sha256 by path below ``data/``."""
+    images = (item.item.image for item in items if isinstance(item, PackedItem))
+    found = {image.path: image.digest.removeprefix("sha256:") for image in images if image}
+    return dict(sorted(found.items()))
 
 
 def root_digest(evidence: str, observations: Mapping[str, str], items: Iterable[PackItem]) -> str:

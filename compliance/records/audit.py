@@ -96,8 +96,13 @@ class Subset(Record):
     benign_groups: Annotated[int, Field(ge=1)]
 
 
-Shift = Literal["typos", "informal", "code-switch", "transliteration", "adversarial"]
-"""Mechanical changes of a text. Others, such as paraphrase, need a suite that holds them."""
+TextShift = Literal["typos", "informal", "code-switch", "transliteration", "adversarial"]
+ImageShift = Literal["blank", "noise", "scrambled"]
+"""Pictures of the same size with nothing in them, with noise of the same colours, and with the
+same spectrum but scrambled phases: what fires on these too does not read the picture."""
+
+Shift = TextShift | ImageShift
+"""Mechanical changes of an item. Others, such as paraphrase, need a suite that holds them."""
 
 
 class Robustness(Record):
@@ -105,7 +110,10 @@ class Robustness(Record):
 
     shifts: tuple[Shift, ...] = (
         "typos", "informal", "code-switch", "transliteration", "adversarial",
+        "blank", "noise", "scrambled",
     )  # fmt: skip
+    """Those for texts are run on texts, those for pictures on pictures."""
+
     shifted_groups: Annotated[int, Field(ge=0)] = 20
     """Confirm groups of each concept whose items are run again under each shift, in the reference
     language and in the weakest."""

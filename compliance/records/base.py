@@ -9,13 +9,15 @@ JSON that is hashed is canonical (RFC 8785) and has no NaN: an absent number is 
 """
 
 import hashlib
-from typing import Any
+from typing import Annotated, Any
 
 import rfc8785
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 SCHEMA_VERSION = "1.0"
 """Version of the shapes of stored roots; its first number changes when a reader must change."""
+
+Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 
 
 class Record(BaseModel):

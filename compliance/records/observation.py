@@ -23,6 +23,8 @@ confirm/firing.parquet                on how many tokens each latent fired: FIRI
 confirm/losses.csv                    the model on reconstructions, a subsample: LOSS_COLUMNS
 confirm/shifts.csv                    the probe on changed texts, a subsample: SHIFT_COLUMNS
 confirm/repeats.csv                   the probe on items run on their own: REPEAT_COLUMNS
+confirm/patches.parquet               positives and hard negatives with a picture: the probe on each
+                                      of its tokens: PATCH_COLUMNS
 """
 
 from compliance.records.suite import Label
@@ -40,19 +42,27 @@ SCORE_COLUMNS = ("item", "concept", "scorer", "score")
 
 SEARCH_COLUMNS = ("concept", "item", "sae", "latent", "score")
 VECTOR_COLUMNS = ("concept", "item", "features", "vector")
-NEIGHBOUR_COLUMNS = ("concept", "language", "sae", "latent", "cosine")
-MEAN_COLUMNS = ("language", "sae", "tokens", "mean")
-"""Mean over all read tokens of what the SAE is to reconstruct, float64 [d]."""
+NEIGHBOUR_COLUMNS = (
+    "concept", "language", "modality", "rendering", "sae", "latent", "cosine",
+)  # fmt: skip
+MEAN_COLUMNS = ("language", "region", "sae", "tokens", "mean")
+"""Mean over all read tokens of what the SAE is to reconstruct, float64 [d]; ``region`` is ``read``
+(text) or ``image``."""
 
 FIDELITY_COLUMNS = (
     "item", "sae", "role", "tokens", "error", "spread", "mean", "cosine", "norm_ratio", "l0",
 )  # fmt: skip
-"""Over the read tokens of one role (``user`` or ``assistant``): their number, sum ||x - x_hat||^2,
+"""Over the read tokens of one role (``user``, ``assistant``, or ``image`` for the tokens of a
+picture): their number, sum ||x - x_hat||^2,
 sum ||x - mean||^2, mean [d], sum of cosines of x and x_hat, sum of ||x_hat||/||x||, and the latents
 that fired on each token."""
 
-FIRING_COLUMNS = ("language", "source", "sae", "latent", "tokens")
-"""``source``: one of SOURCES."""
+FIRING_COLUMNS = ("language", "region", "source", "sae", "latent", "tokens")
+"""``region``: ``read`` (text) or ``image``; ``source``: one of SOURCES."""
+
+PATCH_COLUMNS = ("item", "concept", "rows", "columns", "activations")
+"""The locked probe on each token of a picture, line by line; ``rows`` and ``columns`` are 0 where
+the tokens form no single grid."""
 
 SOURCES = ("neutral", "items", "benign")
 """Kinds of text that fidelity is told of: neutral text; positives and hard negatives; and benign
@@ -75,6 +85,8 @@ REPEAT_COLUMNS = ("item", "concept", "batched", "alone")
 
 LINEAR_SCORERS = {
     "ngrams": "ngrams",
+    "colour": "colour",
+    "pixels": "pixels",
     "dense": "residual",
     "dense-means": "residual",
     "reconstruction": "reconstruction",
@@ -82,14 +94,16 @@ LINEAR_SCORERS = {
     "error": "error",
     "error-means": "error",
 }
-"""Linear controls and the vectors they are fitted on. ``-means`` is the difference of means, the
-others are logistic regressions."""
+"""Linear controls and the vectors they are fitted on: ``ngrams`` is for words, ``colour`` (mean
+colour) and ``pixels`` (small statistics of pixels) are for pictures. ``-means`` is the difference
+of means, the others are logistic regressions."""
 
 CALIBRATED = ("probe", "random-sae", "dense", "reconstruction")
 """Scorers with a cut-off in every cell; settings and neighbours have theirs besides."""
 
 CONTROL_SCORERS = (
-    "tokens", "ngrams", "random-sae", "permuted", *list(LINEAR_SCORERS)[1:], "sparse-1", "sparse-5",
+    "tokens", "ngrams", "colour", "pixels", "random-sae", "permuted", *list(LINEAR_SCORERS)[3:],
+    "sparse-1", "sparse-5",
 )  # fmt: skip
 """Scorers the probe is compared with, in the order in which tables show them."""
 
@@ -99,5 +113,9 @@ FIT_FILES = (
 )  # fmt: skip
 CONFIRM_FILES = (
     "items.csv", "scores.csv", "latents.parquet", "fidelity.parquet", "firing.parquet",
-    "losses.csv", "shifts.csv", "repeats.csv",
+    "losses.csv", "shifts.csv", "repeats.csv", "patches.parquet",
 )  # fmt: skip
+
+SURFACE = {"ngrams": ("text", "image-text"), "colour": ("image", "image-text"),
+           "pixels": ("image", "image-text")}  # fmt: skip
+"""Modalities of the surface controls that need words or a picture."""

@@ -11,13 +11,12 @@ from typing import Annotated, Any, NoReturn
 import rfc8785
 from pydantic import Field
 
-from compliance.records.base import Record
+from compliance.records.base import Digest, Record
 from compliance.records.suite import Identifier, Item
 
 MAX_DEPTH = 64
 """Levels of nesting in any JSON of a pack; ours need fewer than ten."""
 
-Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 Version = Annotated[str, Field(pattern=r"^(0|[1-9][0-9]{0,5})(\.(0|[1-9][0-9]{0,5})){2}$")]
 """``MAJOR.MINOR.PATCH``: the subject changed, the measurements changed, only the words changed."""
 
@@ -31,7 +30,7 @@ class PackedItem(Record):
 
 
 class WithheldItem(Record):
-    """An item whose text is not in this pack. The observations still name it by its id."""
+    """An item that is not shown in this pack. The observations still name it by its id."""
 
     id: Identifier
     digest: Digest

@@ -5,7 +5,14 @@ from typing import Literal
 from compliance.records.audit import Claims, FeatureRef, Pooling, Robustness, Subset
 from compliance.records.base import SCHEMA_VERSION, Record
 from compliance.records.subject import ModelFacts, SaeFacts
-from compliance.records.suite import Language, Modality, Region, Rendering, SuiteFacts
+from compliance.records.suite import (
+    Language,
+    Modality,
+    Region,
+    Rendering,
+    SuiteFacts,
+    Variant,
+)
 
 
 class Cell(Record):
@@ -20,6 +27,16 @@ class Cell(Record):
     def key(self) -> str:
         """The cell as a path, such as ``deception/ja/text/plain``; results' ids start with it."""
         return f"{self.concept}/{self.language}/{self.modality}/{self.rendering}"
+
+    @property
+    def variant(self) -> Variant:
+        """Its language, modality and rendering."""
+        return Variant(self.language, self.modality, self.rendering)
+
+
+def region_in(region: str, modality: str) -> str:
+    """Where a probe reads: of an item with a picture its tokens, else as planned."""
+    return region if modality == "text" else "image"
 
 
 class PlannedProbe(Record):
@@ -71,6 +88,9 @@ class Rule(Record):
     """A secondary condition that is not shown leads to ``supported with limits``."""
 
     limit: float | None = None
+
+    modalities: tuple[Modality, ...] | None = None
+    """Cells it applies to; absent: all."""
 
 
 class Splits(Record):
@@ -135,11 +155,20 @@ class Plan(Record):
     sink_norm_ratio: float = 10.0
     """Tokens whose residual norm exceeds this multiple of the item's median are not read."""
 
+    search_modality: Modality = "text"
+    search_rendering: Rendering = "plain"
+    """Latents are searched on items of the reference language in this form."""
+
     settings: tuple[Setting, ...] = ()
     robustness: Robustness = Robustness()
     batch_tokens: int
     subset: Subset | None = None
     seed: int
+
+    @property
+    def searched(self) -> Variant:
+        """The form of the items that latents are searched on."""
+        return Variant(self.claims.reference_language, self.search_modality, self.search_rendering)
 
     @property
     def has_neutral_text(self) -> bool:
@@ -188,7 +217,21 @@ class CutOff(Record):
     """Why it cannot be set."""
 
 
-class Direction(Record):
+class OfVariant(Record):
+    """Something fitted for one concept in one language, modality and rendering."""
+
+    concept: str
+    language: Language
+    modality: Modality = "text"
+    rendering: Rendering = "plain"
+
+    @property
+    def variant(self) -> Variant:
+        """Its language, modality and rendering."""
+        return Variant(self.language, self.modality, self.rendering)
+
+
+class Direction(OfVariant):
     """A linear control, as weights on the fit items it was fitted on.
 
     Its direction is ``sum_i coefficients[i] x_i`` over the vectors of the concept's fit items in
@@ -198,8 +241,6 @@ class Direction(Record):
     scorer: str
     """Such as ``dense``; LINEAR_SCORERS of records/observation.py."""
 
-    concept: str
-    language: Language
     features: str
     """Which vectors: ``residual/<hook name>``, ``reconstruction/<sae>``, ``error/<sae>`` or
     ``ngrams``."""
@@ -210,14 +251,12 @@ class Direction(Record):
     hard_negatives: int
 
 
-class SparseProbe(Record):
+class SparseProbe(OfVariant):
     """A k-sparse control: logistic regression on pooled scores of k latents, in one language."""
 
     scorer: str
     """``sparse-1`` or ``sparse-5``."""
 
-    concept: str
-    language: Language
     features: tuple[FeatureRef, ...]
     weights: tuple[float, ...]
     bias: float
@@ -247,11 +286,9 @@ class RandomLatents(Record):
     features: tuple[FeatureRef, ...]
 
 
-class Neighbour(Record):
+class Neighbour(OfVariant):
     """A latent whose decoder direction is near the dense direction of one language."""
 
-    concept: str
-    language: Language
     feature: FeatureRef
     cosine: float
 
@@ -285,11 +322,9 @@ class Choices(Record):
     """By concept: the reference and the language with the lowest AUROC on the fit items."""
 
 
-class Orientation(Record):
+class Orientation(OfVariant):
     """Which way a token count ranks positives, on the fit items of one cell's language."""
 
-    concept: str
-    language: Language
     sign: Literal[1, -1]
 
 

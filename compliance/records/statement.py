@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from compliance.records.base import Record
-from compliance.records.pack import Digest, Version
+from compliance.records.base import Digest, Record
+from compliance.records.pack import Version
 from compliance.records.suite import Slug
 from compliance.records.trail import UtcTime
 

@@ -2,7 +2,7 @@
 
 import unicodedata
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import langcodes
 from pydantic import (
@@ -13,7 +13,7 @@ from pydantic import (
     model_validator,
 )
 
-from compliance.records.base import SCHEMA_VERSION, Record
+from compliance.records.base import SCHEMA_VERSION, Digest, Record
 
 
 def check_language(tag: str) -> str:
@@ -43,11 +43,14 @@ Line = Annotated[str, AfterValidator(check_one_line)]
 Language = Annotated[str, AfterValidator(check_language)]
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64)]
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*$", max_length=128)]
-Region = Literal["user", "assistant", "last"]
+Region = Literal["user", "assistant", "last", "image"]
 Modality = Literal["text", "image", "image-text"]
 Rendering = Literal["plain", "typographic", "depicted"]
 Format = Literal["prompt", "dialogue", "code"]
 Origin = Literal["authored", "human-translated", "machine-translated"]
+
+MAX_SIDE = 4096
+"""Pixels of the longer side of a picture at most."""
 
 MAX_TEXT = 100_000
 """Characters one item may hold; longer texts are refused, since reports must render them."""
@@ -74,6 +77,40 @@ class Message(Record):
 
 
 Reply = Annotated[str, Field(min_length=1, max_length=MAX_TEXT)]
+
+
+class Image(Record):
+    """A picture that an item shows: the file ``images/<hex>.png`` of its suite.
+
+    A PNG in RGB without metadata, named by its own digest.
+    """
+
+    digest: Digest
+    """Of the file."""
+
+    width: Annotated[int, Field(ge=1, le=MAX_SIDE)]
+    height: Annotated[int, Field(ge=1, le=MAX_SIDE)]
+    description: Annotated[Line, Field(min_length=1, max_length=2000)]
+    """The text alternative for readers; the model does not see it."""
+
+    font_size: Annotated[int, Field(ge=1, le=MAX_SIDE)] | None = None
+    """Pixels of the letters' size, where the picture shows words."""
+
+    @property
+    def path(self) -> str:
+        """Relative to the suite's folder, and to ``data/`` in a pack."""
+        return f"images/{self.digest.removeprefix('sha256:')}.png"
+
+
+class Variant(NamedTuple):
+    """In what form a meaning is put; a concept's cells differ in this."""
+
+    language: str
+    modality: str
+    rendering: str
+
+    def __str__(self) -> str:
+        return "/".join(self)
 
 
 class Choices(Record):
@@ -125,9 +162,14 @@ class Item(Record):
     """Kind within the label, such as ``fiction`` or ``mention``; counted apart in reports."""
 
     text: Annotated[str, Field(min_length=1, max_length=MAX_TEXT)] | None = None
-    """The user's message. Exactly one of ``text`` and ``messages`` is given."""
+    """The user's message. Exactly one of ``text`` and ``messages`` is given, or with an image at
+    most one."""
 
     messages: Annotated[tuple[Message, ...], Field(min_length=1)] | None = None
+
+    image: Image | None = None
+    """Shown in the user's first turn, after its words. With the modality ``image`` the words, if
+    any, ask about the picture and are the same in all items of a language."""
 
     choices: Choices | None = None
 
@@ -145,15 +187,32 @@ class Item(Record):
 
     @model_validator(mode="after")
     def _one_input(self) -> "Item":
-        if (self.text is None) == (self.messages is None):
+        if (self.image is None) != (self.modality == "text"):
+            raise ValueError(
+                f"modality {self.modality!r} and "
+                f"{'no' if self.image is None else 'an'} 'image'; text has none, and 'image' and "
+                "'image-text' have one"
+            )
+        given = (self.text is not None) + (self.messages is not None)
+        if given > 1 or (given == 0 and self.modality != "image"):
             raise ValueError("give exactly one of 'text' and 'messages'")
-        if self.modality != "text":
-            raise ValueError(f"modality {self.modality!r} is not supported yet; use 'text'")
+        if (self.rendering == "plain") != (self.image is None):
+            raise ValueError(
+                f"rendering {self.rendering!r}: text is 'plain', a picture is 'typographic' or "
+                "'depicted'"
+            )
+        if self.image and self.messages and all(m.role != "user" for m in self.messages):
+            raise ValueError("a picture stands in a user's turn, and 'messages' has none")
         if (self.concept is None) != (self.label in WITHOUT_CONCEPT):
             raise ValueError(
                 "benign negatives and neutral text have no concept, and every other item has one"
             )
         return self
+
+    @property
+    def variant(self) -> Variant:
+        """Its language, modality and rendering."""
+        return Variant(self.language, self.modality, self.rendering)
 
 
 class ConceptSheet(Record):

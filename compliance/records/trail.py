@@ -5,8 +5,7 @@ from typing import Annotated
 
 from pydantic import Field, JsonValue
 
-from compliance.records.base import Record
-from compliance.records.pack import Digest
+from compliance.records.base import Digest, Record
 from compliance.records.suite import Slug
 
 UtcTime = Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$")]

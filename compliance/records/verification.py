@@ -3,8 +3,7 @@
 from enum import StrEnum
 from typing import Literal
 
-from compliance.records.base import Record
-from compliance.records.pack import Digest
+from compliance.records.base import Digest, Record
 
 
 class Outcome(StrEnum):
