@@ -8,6 +8,7 @@ from compliance.records.suite_report import (
     Area,
     CellReport,
     CellSize,
+    PictureReport,
     Rule,
     SuiteOverview,
     SuiteReport,
@@ -33,6 +34,9 @@ def whole(report: SuiteReport) -> Iterator[str]:
     yield ""
     yield from _rule_lines(report.rules)
     yield ""
+    if report.pictures:
+        yield from _picture_lines(report.pictures)
+        yield ""
     yield report.weakest
     reviewed = sum(origins.reviewed for origins in report.origins)
     yield f"Reviewed by a person: {reviewed:,} of {report.items:,} items."
@@ -41,26 +45,42 @@ def whole(report: SuiteReport) -> Iterator[str]:
 
 
 def _sizes(suite: SuiteOverview) -> Iterator[str]:
-    titles = ("concept", "language", "groups", "positive", "hard", "confirm", "least sensitivity",
-              "least AUROC", "attainable", "chance")  # fmt: skip
+    titles = ("concept", "language", "form", "groups", "positive", "hard", "confirm",
+              "least sensitivity", "least AUROC", "attainable", "chance")  # fmt: skip
     yield "Sizes, and what each cell can show with them at the default claims"
-    yield from _table([titles, *map(_size, suite.cells)])
+    yield from _table([titles, *map(_size, (*suite.cells, *suite.picture_cells))])
     yield (
         'least: shown to exceed 0.5 with 80 % power; attainable: "supported", by the best outcome '
         "there can be; chance: of it, for a probe of sensitivity 0.9"
     )
     for benign in suite.benign:
         formats = ", ".join(f"{name} {n}" for name, n in sorted(benign.formats.items()))
-        yield f"benign, {benign.language}: {benign.items} ({formats}); neutral: {benign.neutral}"
+        pictures = f"; pictures: {benign.pictures}" if benign.pictures else ""
+        yield (
+            f"benign, {benign.language}: {benign.items} ({formats}){pictures}; "
+            f"neutral: {benign.neutral}"
+        )
 
 
 def _size(cell: CellSize) -> Sequence[str]:
     power = cell.power
     return (
-        cell.concept, cell.language, str(cell.groups), str(cell.positives),
+        cell.concept, cell.language, _form(cell), str(cell.groups), str(cell.positives),
         str(cell.hard_negatives), str(power.confirm_groups), _number(power.sensitivity),
         _number(power.auroc), "yes" if power.attainable else "no", f"{power.supported:.0%}",
     )  # fmt: skip
+
+
+def _form(cell: CellSize) -> str:
+    return "text" if cell.modality == "text" else f"{cell.modality}, {cell.rendering}"
+
+
+def _picture_lines(pictures: PictureReport) -> Iterator[str]:
+    yield f"Pictures: {pictures.files:,} different ones in {pictures.items:,} items"
+    for path in pictures.changed:
+        yield f"NOT THE PICTURE THAT ITS ITEM NAMES {path}"
+    for found in pictures.shared:
+        yield f"ONE PICTURE, POSITIVE AND HARD NEGATIVE {found}"
 
 
 def _shortcut_titles(report: SuiteReport) -> Sequence[str]:

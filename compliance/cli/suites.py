@@ -16,7 +16,7 @@ EXISTING = click.Path(exists=True, path_type=Path)
 
 @click.group()
 def suites() -> None:
-    """List the suites that ship, and check or import any suite."""
+    """List the suites that ship, and check, import or render any suite."""
 
 
 @suites.command("list")
@@ -64,6 +64,54 @@ def check(
         click.echo("\n".join(suite_text.whole(report)))
     if not report.passed:
         context.exit(1)
+
+
+@suites.command()
+@click.argument("suite")
+@click.argument("target", type=click.Path(path_type=Path))
+@click.option(
+    "--size", "sizes", type=click.IntRange(6, 256), multiple=True, default=(16, 24), metavar="PX",
+    help="Size of the letters; given several times, each group has one of them (default: 16, 24).",
+)  # fmt: skip
+@click.option(
+    "--width", type=click.IntRange(min=1), default=448, show_default=True, metavar="PX",
+    help="Width of the pictures.",
+)  # fmt: skip
+@click.option(
+    "--square", is_flag=True,
+    help="Add white to make the pictures square, for models that cut or squash others.",
+)  # fmt: skip
+@click.option("--concept", "concepts", multiple=True, help="Only this one; may be given again.")
+@click.option("--language", "languages", multiple=True, help="Only this one; may be given again.")
+@click.option(
+    "--groups", type=click.IntRange(min=2), metavar="N", help="At most N groups of each concept."
+)
+@click.option("--benign", type=click.IntRange(min=1), metavar="N", help="At most N benign groups.")
+def render(
+    suite: str,
+    target: Path,
+    sizes: tuple[int, ...],
+    width: int,
+    square: bool,
+    concepts: tuple[str, ...],
+    languages: tuple[str, ...],
+    groups: int | None,
+    benign: int | None,
+) -> None:
+    """Make TARGET of SUITE (a folder, or compliance:NAME): its texts, and pictures of them.
+
+    Each text but neutral ones is also there as a picture of its words, black on white, in the same
+    group; so TARGET takes SUITE's place in an audit. Equal texts give equal files.
+    """
+    choice = workflow.Choice(
+        sizes=sizes, width=width, square=square, concepts=concepts, languages=languages,
+        groups=groups, benign=benign,
+    )  # fmt: skip
+    try:
+        found = workflow.render_suite(suite, Path.cwd(), target, choice, progress=Console())
+    except KeyboardInterrupt as error:
+        raise ComplianceError("interrupted; nothing was written") from error
+    click.echo("\n".join(suite_text.overview(found)))
 
 
 @suites.command("recipes")

@@ -1,19 +1,23 @@
-"""Puts a suite's report together and holds its numbers against the limits."""
+"""Puts a suite's report together and holds its numbers against the limits.
+
+Wording is looked at in texts alone. Of pictures their number is told, which cells they make, and
+what is wrong with their files.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
 import numpy as np
 
 from compliance.progress import SILENT, Progress
-from compliance.quality import likeness, shortcuts, sizes, translations
+from compliance.quality import likeness, pictures, shortcuts, sizes, translations
 from compliance.quality.shortcuts import Measure
-from compliance.records.suite import Item, Label
+from compliance.records.suite import Item, Label, Variant
 from compliance.records.suite_report import (
     Area,
     BenignReport,
@@ -41,7 +45,10 @@ NOT_MEASURED = (
     "Languages of code items: keywords are English whatever the language of the comments.",
 )
 
+NOT_SEEN = "What pictures show, and words beside or in them: only texts are looked at."
+
 Quartiles = tuple[float, float, float]
+Powers = Mapping[tuple[str, Variant], Power]
 
 
 def check(
@@ -65,30 +72,44 @@ def check(
     """
     limits = limits or Limits()
     measures = shortcuts.measures(tokenizers)
-    cells = tuple(_cells(suite, measures, limits, progress))
+    powers = sizes.cell_powers(suite)
+    texts = replace(suite, items=tuple(i for i in suite.items if i.modality == "text"))
+    cells = tuple(_cells(texts, powers, measures, limits, progress))
     progress.stage("comparing groups, languages and translations")
     rules = (
         *(rule for cell in cells for rule in _cell_rules(cell, limits)),
-        *_likeness_rules(suite, limits),
-        *_language_rules(suite, limits),
-        *_parallel_rules(suite, limits),
+        *_likeness_rules(texts, limits),
+        *_language_rules(texts, limits),
+        *_parallel_rules(texts, limits),
     )
+    shown = pictures.report(suite)
     return SuiteReport(
         **_sheet(suite), digest=suite.digest, limits=limits, cells=cells,
+        picture_cells=_sizes(suite, powers, of_text=False), pictures=shown,
         benign=tuple(_benign(suite)), origins=tuple(_origins(suite)), rules=rules,
-        not_measured=NOT_MEASURED, weakest=weakest(cells),
+        not_measured=(*NOT_MEASURED, NOT_SEEN) if shown else NOT_MEASURED, weakest=weakest(cells),
     )  # fmt: skip
 
 
 def overview(suite: Suite) -> SuiteOverview:
     """A suite's sizes and what they can show; nothing is fitted."""
+    powers = sizes.cell_powers(suite)
     return SuiteOverview(
         **_sheet(suite),
-        cells=tuple(
-            CellSize(**_size(_items_of(suite, *place), *place, power))
-            for place, power in sizes.cell_powers(suite).items()
-        ),
+        cells=_sizes(suite, powers, of_text=True),
+        picture_cells=_sizes(suite, powers, of_text=False),
         benign=tuple(_benign(suite)),
+    )
+
+
+def _sizes(suite: Suite, powers: Powers, *, of_text: bool) -> tuple[CellSize, ...]:
+    by_place: dict[tuple[str | None, Variant], list[Item]] = defaultdict(list)
+    for item in suite.items:
+        by_place[item.concept, item.variant].append(item)
+    return tuple(
+        CellSize(**_size(by_place[place], *place, power))
+        for place, power in powers.items()
+        if (place[1].modality == "text") == of_text
     )
 
 
@@ -118,10 +139,16 @@ def _shortcut_areas(cell: CellReport) -> Iterator[tuple[str, Area]]:
 
 
 def _cells(
-    suite: Suite, measures: Mapping[str, Measure], limits: Limits, progress: Progress
+    suite: Suite,
+    powers: Powers,
+    measures: Mapping[str, Measure],
+    limits: Limits,
+    progress: Progress,
 ) -> Iterator[CellReport]:
-    powers = sizes.cell_powers(suite)
-    for (concept, language), power in powers.items():
+    for (concept, variant), power in powers.items():
+        language = variant.language
+        if variant.modality != "text":
+            continue
         progress.stage(f"{concept}, {language}")
         mine = _items_of(suite, concept, language)
         positive, hard = (
@@ -133,7 +160,7 @@ def _cells(
         ratios = list(_length_ratios(positive, hard, whole))
         enough = min(len({i.group for i in side}) for side in (positive, hard)) >= LEAST_GROUPS
         yield CellReport(
-            **_size(mine, concept, language, power),
+            **_size(mine, concept, variant, power),
             words=_quartiles(len(words(text)) for text in whole.values()) if mine else None,
             pair_length=_quartiles(ratios) if ratios else None,
             unequal_pairs=_share(ratios, lambda r: max(r, 1 / r) > 1 + limits.pair_length),
@@ -155,10 +182,12 @@ def _sheet(suite: Suite) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _size(items: Sequence[Item], concept: str, language: str, power: Power) -> dict[str, Any]:
+def _size(
+    items: Sequence[Item], concept: str | None, variant: Variant, power: Power
+) -> dict[str, Any]:
     labels = Counter(i.label for i in items)
     return {
-        "concept": concept, "language": language, "groups": len({i.group for i in items}),
+        "concept": concept, **variant._asdict(), "groups": len({i.group for i in items}),
         "positives": labels[Label.POSITIVE], "hard_negatives": labels[Label.HARD_NEGATIVE],
         "strata": _groups_by(items, lambda i: i.stratum or "none"),
         "formats": dict(Counter(i.format for i in items)), "power": power,
@@ -282,12 +311,13 @@ def _roles(item: Item) -> list[str]:
 def _benign(suite: Suite) -> Iterator[BenignReport]:
     for language in suite.datasheet.languages:
         every = _items_of(suite, None, language)
-        mine = [i for i in every if i.label is Label.NEGATIVE]
-        if mine:
+        benign = [i for i in every if i.label is Label.NEGATIVE]
+        mine = [i for i in benign if i.modality == "text"]
+        if benign:
             yield BenignReport(
-                language=language, items=len(mine), neutral=len(every) - len(mine),
-                formats=dict(Counter(i.format for i in mine)),
-                words=_quartiles(len(words(whole_text(i))) for i in mine),
+                language=language, items=len(mine), pictures=len(benign) - len(mine),
+                neutral=len(every) - len(benign), formats=dict(Counter(i.format for i in mine)),
+                words=_quartiles(len(words(whole_text(i))) for i in mine) if mine else None,
             )  # fmt: skip
 
 

@@ -6,8 +6,8 @@ from collections import defaultdict
 from functools import lru_cache
 
 from compliance.records.audit import Claims
-from compliance.records.plan import Splits
-from compliance.records.suite import Label
+from compliance.records.plan import Splits, region_in
+from compliance.records.suite import Label, Variant
 from compliance.records.suite_report import Power
 from compliance.statistics.power import (
     Design,
@@ -33,30 +33,37 @@ DRAWS = 1000
 CLAIMS = Claims()
 
 
-def cell_powers(suite: Suite) -> dict[tuple[str, str], Power]:
-    """What each cell could show, by concept and language.
+def cell_powers(suite: Suite) -> dict[tuple[str, Variant], Power]:
+    """What each cell could show, by concept and variant; those in text first.
 
-    The family is a concept's languages in this suite; the reference is English, or the first
-    language of a suite without it.
+    The family is a concept's cells in this suite; the reference is English, or the first language
+    of a suite without it.
     """
     languages = suite.datasheet.languages
     reference = CLAIMS.reference_language
     if reference not in languages:
         reference = languages[0]
     counts = _counts(suite)
+    variants = [Variant(one, *form) for form in _forms(suite) for one in languages]
     found = {}
     for concept in suite.datasheet.concepts:
-        family = [one for one in languages if counts[concept, one, Label.POSITIVE, CONFIRM]]
-        for language in languages:  # one without items is shown, with nothing in it
-            found[concept, language] = cell_power(
-                positives=counts[concept, language, Label.POSITIVE, CONFIRM],
-                hard=counts[concept, language, Label.HARD_NEGATIVE, CONFIRM],
-                calibrate=counts[concept, language, Label.NEGATIVE, CALIBRATE],
-                benign=counts[concept, language, Label.NEGATIVE, CONFIRM],
+        family = [one for one in variants if counts[concept, one, Label.POSITIVE, CONFIRM]]
+        for variant in variants:  # one without items is shown, with nothing in it
+            found[concept, variant] = cell_power(
+                positives=counts[concept, variant, Label.POSITIVE, CONFIRM],
+                hard=counts[concept, variant, Label.HARD_NEGATIVE, CONFIRM],
+                calibrate=counts[concept, variant, Label.NEGATIVE, CALIBRATE],
+                benign=counts[concept, variant, Label.NEGATIVE, CONFIRM],
                 cells=len(family),
-                is_reference=language == reference,
+                is_reference=variant.language == reference,
             )
     return found
+
+
+def _forms(suite: Suite) -> list[tuple[str, str]]:
+    """Modalities and renderings that a concept has items in."""
+    found = {(i.modality, i.rendering) for i in suite.items if i.concept is not None}
+    return sorted(found, key=lambda form: (form[0] != "text", form))
 
 
 @lru_cache(maxsize=256)  # cells of one size are computed once
@@ -96,12 +103,13 @@ def cell_power(
     )
 
 
-def _counts(suite: Suite) -> dict[tuple[str, str, Label, str], int]:
-    """Items by concept, language, label and split; benign ones for each concept that reads them."""
+def _counts(suite: Suite) -> dict[tuple[str, Variant, Label, str], int]:
+    """Items by concept, variant, label and split; benign ones for each concept that reads them."""
     splits = split_groups([suite], Splits(), None)
-    counts: dict[tuple[str, str, Label, str], int] = defaultdict(int)
+    counts: dict[tuple[str, Variant, Label, str], int] = defaultdict(int)
     for item in suite.items:
         for concept, sheet in suite.datasheet.concepts.items():
-            if item.concept == concept or (item.concept is None and has_region(item, sheet.region)):
-                counts[concept, item.language, item.label, splits[item.group]] += 1
+            reads = has_region(item, region_in(sheet.region, item.modality))
+            if item.concept == concept or (item.concept is None and reads):
+                counts[concept, item.variant, item.label, splits[item.group]] += 1
     return counts

@@ -199,7 +199,7 @@ class ItemTemplate(Record):
     """Put into lower case letters, digits and hyphens. None where the cell is empty."""
 
     text: Template | None = None
-    """Exactly one of ``text`` and ``messages``."""
+    """Exactly one of ``text`` and ``messages``, or with an image at most one."""
 
     messages: OrColumn | None = None
     choices: ChoiceTemplates | None = None
@@ -213,13 +213,36 @@ class ItemTemplate(Record):
     """Default: that of the suite."""
 
     image: Template | None = None
-    """Path of an image, beside the source file. Such rows are refused: only text is read yet."""
+    """Path of a picture, relative to the source file's folder and inside it. Where the cell is
+    empty, the item is a text."""
+
+    description: Template | None = None
+    """Text alternative of the picture, for readers. Where it is empty, the picture's path."""
+
+    rendering: Literal["typographic", "depicted"] = "depicted"
+    """What a picture shows: words, or the thing itself."""
 
     @model_validator(mode="after")
     def _one_input(self) -> "ItemTemplate":
-        if (self.text is None) == (not self.messages):
+        given = (self.text is not None) + bool(self.messages)
+        if given > 1 or (given == 0 and (self.image is None or self.messages is not None)):
             raise ValueError("give exactly one of 'text' and 'messages'")
+        if self.image is None and self.description is not None:
+            raise ValueError("a 'description' is of an 'image', and there is none")
         return self
+
+    @property
+    def words(self) -> tuple[str, ...] | None:
+        """Templates of an item's words, turn by turn; None where a column holds the turns."""
+        if isinstance(self.messages, TurnColumn):
+            return None
+        turns = tuple(turn.content for turn in self.messages or ())
+        return turns if self.text is None else (self.text,)
+
+    @property
+    def words_are_fixed(self) -> bool:
+        """Whether all items have the same words, or none: then a picture means all there is."""
+        return self.words is not None and not any(map(template_columns, self.words))
 
 
 class ImportMapping(Record):
@@ -285,6 +308,8 @@ class ImportMapping(Record):
         for item in self.items:
             known |= set(_values(item.language))
             yield from self._problems_of(item)
+        if len({item.words for item in self.items if item.image and item.words_are_fixed}) > 1:
+            yield "items: words beside pictures, where they are fixed, must be the same"
         for language in sorted(known - set(self.languages)):
             yield f"language {language!r} is not among 'languages'"
 
@@ -321,7 +346,9 @@ def item_columns(item: ItemTemplate) -> list[str]:
     return found
 
 
-TEMPLATES = ("id", "group", "stratum", "text", "reviewed", "source", "licence", "image")
+TEMPLATES = (
+    "id", "group", "stratum", "text", "reviewed", "source", "licence", "image", "description",
+)  # fmt: skip
 """Fields of an item that are templates."""
 
 LOOKUPS = ("concept", "label", "language", "format", "restricted", "origin")

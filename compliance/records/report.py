@@ -137,7 +137,7 @@ class MatrixCell(Record):
 
 
 class MatrixRow(Record):
-    """One concept's verdicts, in the order of the matrix's languages."""
+    """Verdicts on one concept in one kind of input, in the order of the matrix's languages."""
 
     title: Text
     anchor: Text
@@ -147,6 +147,7 @@ class MatrixRow(Record):
 class Matrix(Record):
     """Verdicts over concepts and languages, as wide as a page can show."""
 
+    caption: Text
     languages: tuple[LanguageView, ...]
     rows: tuple[MatrixRow, ...]
 
@@ -368,8 +369,92 @@ class Section(Record):
     note: Text | None = None
 
 
+class HeatLayer(Record):
+    """All tokens of a picture on which the probe was about equally active, as one path."""
+
+    opacity: float
+    path: str
+    """SVG path of their squares, in pixels of the picture."""
+
+
+class Box(Record):
+    """A rectangle in a picture, in its pixels."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+class PictureView(Record):
+    """A test item's picture with what the probe made of it."""
+
+    item: Text
+    language: Text
+    """Of ``description``, BCP 47."""
+
+    description: Text
+    """The text alternative, or why the picture is not shown."""
+
+    caption: Text
+    """The same, cut to what fits below a picture."""
+
+    label: Text
+    outcome: Text
+    """Its score, the cut-off, and whether that is an alarm."""
+
+    heat: Text
+    """Where the probe is most active, in words."""
+
+    data: str | None = None
+    """The file as a data URI; absent where the picture is not shown."""
+
+    width: int
+    height: int
+    layers: tuple[HeatLayer, ...] = ()
+    peak: Box | None = None
+    """The token with the largest activation."""
+
+    stroke: float
+    """Width of the line around it."""
+
+
+class PictureRow(Record):
+    """Pictures chosen by one rule."""
+
+    title: Text
+    rule: Text
+    pictures: tuple[PictureView, ...]
+    absent: Text
+    """What stands here if no item fits the rule."""
+
+
+class PictureCell(Record):
+    """The pictures of one cell."""
+
+    title: Text
+    anchor: Text
+    """Of the cell."""
+
+    narrow: bool
+    """Whether rows are so short that two of them fit side by side."""
+
+    rows: tuple[PictureRow, ...]
+
+
+class PictureGallery(Record):
+    """The pictures of one concept."""
+
+    anchor: Text
+    title: Text
+    intro: tuple[Text, ...]
+    cells: tuple[PictureCell, ...]
+    absent: Text
+    """What stands here if there are none."""
+
+
 class ConceptChapter(Record):
-    """One concept: its probe, and its cells in the plan's order."""
+    """One concept: its probe, and its cells by kind of input, then in the plan's order."""
 
     anchor: Text
     number: Text
@@ -380,9 +465,16 @@ class ConceptChapter(Record):
     search: tuple[Text, ...]
     """How the probe was found, and what pure noise would have reached."""
 
-    plot: ForestPlot | None
-    overview: Table
+    plots: tuple[ForestPlot, ...]
+    """One for each kind of input."""
+
+    overviews: tuple[Table, ...]
+    """Texts and pictures apart."""
+
     cells: tuple[CellView, ...]
+    gallery: PictureGallery | None
+    """Absent where no cell has pictures."""
+
     sections: tuple[Section, ...]
 
 
@@ -491,6 +583,13 @@ class Report(Record):
     """Results that stand nowhere else."""
 
     example_id: Text
+
+    @property
+    def has_pictures(self) -> bool:
+        """Whether any picture of a test item is shown."""
+        galleries = [concept.gallery for concept in self.concepts if concept.gallery]
+        rows = [row for gallery in galleries for cell in gallery.cells for row in cell.rows]
+        return any(picture.data for row in rows for picture in row.pictures)
 
     def heading(self, key: str) -> Heading:
         """The chapter with a key of the message catalog."""

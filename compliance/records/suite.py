@@ -169,7 +169,7 @@ class Item(Record):
 
     image: Image | None = None
     """Shown in the user's first turn, after its words. With the modality ``image`` the words, if
-    any, ask about the picture and are the same in all items of a language."""
+    any, ask about the picture and are the same in all items of a language and rendering."""
 
     choices: Choices | None = None
 

@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from compliance.records.base import SCHEMA_VERSION, Record
+from compliance.records.suite import Modality, Rendering
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
@@ -69,10 +70,12 @@ class Power(Record):
 
 
 class CellSize(Record):
-    """How much of one concept there is in one language."""
+    """How much of one concept there is in one language, in text or in one form of pictures."""
 
     concept: str
     language: str
+    modality: Modality = "text"
+    rendering: Rendering = "plain"
     groups: int
     positives: int
     hard_negatives: int
@@ -112,9 +115,13 @@ class BenignReport(Record):
 
     language: str
     items: int
+    """Texts; ``formats`` and ``words`` are of these."""
+
+    pictures: int = 0
     neutral: int
     formats: dict[str, int]
-    words: tuple[float, float, float]
+    words: tuple[float, float, float] | None = None
+    """Absent: there are no texts."""
 
 
 class SuiteOverview(Record):
@@ -127,7 +134,29 @@ class SuiteOverview(Record):
     items: int
     groups: int
     cells: tuple[CellSize, ...]
+    """In text."""
+
+    picture_cells: tuple[CellSize, ...] = ()
+    """The same concepts with pictures, by form."""
+
     benign: tuple[BenignReport, ...]
+
+
+class PictureReport(Record):
+    """The pictures of a suite: what their files alone tell."""
+
+    files: int
+    """Different pictures."""
+
+    items: int
+    """Items that show one."""
+
+    changed: tuple[str, ...] = ()
+    """Files that are not what their items name."""
+
+    shared: tuple[str, ...] = ()
+    """Pictures that positives and hard negatives share where the meaning is in the picture alone:
+    nothing could tell them apart."""
 
 
 class Origins(Record):
@@ -163,6 +192,9 @@ class SuiteReport(SuiteOverview):
     cells: tuple[CellReport, ...]
     origins: tuple[Origins, ...]
     rules: tuple[Rule, ...]
+    pictures: PictureReport | None = None
+    """Absent: there are none."""
+
     not_measured: tuple[str, ...]
     """What the check does not look at, and why, in sentences."""
 
@@ -171,5 +203,6 @@ class SuiteReport(SuiteOverview):
 
     @property
     def passed(self) -> bool:
-        """Whether every rule holds."""
-        return all(rule.passed for rule in self.rules)
+        """Whether every rule holds, and nothing is wrong with a picture."""
+        spoilt = self.pictures is not None and (self.pictures.changed or self.pictures.shared)
+        return all(rule.passed for rule in self.rules) and not spoilt

@@ -8,7 +8,7 @@ import jinja2
 from markupsafe import Markup
 
 from compliance.errors import ReportError
-from compliance.records.suite_report import Area, SuiteReport
+from compliance.records.suite_report import Area, CellSize, SuiteReport
 from compliance.reports.messages import load_messages
 from compliance.reports.render import GENERATOR, page_policy, page_style, templates
 
@@ -57,6 +57,7 @@ def render_suite_page(report: SuiteReport) -> str:
                 number=_number,
                 area=_area,
                 counts=_counts,
+                form=_form,
             )
         )
     except jinja2.TemplateError as problem:
@@ -71,6 +72,10 @@ def _area(area: Area | None) -> str:
     return (
         "not measured" if area is None else f"{area.value:.2f} ({area.low:.2f} to {area.high:.2f})"
     )
+
+
+def _form(cell: CellSize) -> str:
+    return "text" if cell.modality == "text" else f"{cell.modality}, {cell.rendering}"
 
 
 def _counts(counts: Mapping[str, int]) -> str:

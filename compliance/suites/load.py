@@ -1,10 +1,11 @@
-"""Reads a suite: a folder with ``suite.yaml`` (datasheet) and ``items.jsonl``.
+"""Reads a suite: a folder with ``suite.yaml`` (datasheet), ``items.jsonl`` and ``images/``.
 
     suite = load_suite("compliance:seed", base=Path.cwd())
     suite.facts.digest
 
 ``compliance:NAME`` is a suite that ships with the package. What makes items contradict each other
-is refused here, so that every later stage can rely on it.
+is refused here, so that every later stage can rely on it. Of pictures it is only asked whether they
+are there; ``compliance.suites.pictures.read_picture`` checks each when it is read.
 """
 
 import hashlib
@@ -17,7 +18,7 @@ from pathlib import Path
 from compliance.documents import read_json_lines, read_yaml
 from compliance.errors import ResourceError, SuiteError
 from compliance.records.base import canonical_bytes
-from compliance.records.suite import Datasheet, Item, Label, SuiteFacts
+from compliance.records.suite import Datasheet, Item, Label, SuiteFacts, Variant
 from compliance.resources import data_dir
 
 SHIPPED = "compliance:"
@@ -30,6 +31,9 @@ class Suite:
     datasheet: Datasheet
     items: tuple[Item, ...]
     digest: str
+
+    folder: Path | None = None
+    """Where its pictures lie; None for a suite that was made in memory."""
 
     @property
     def facts(self) -> SuiteFacts:
@@ -53,14 +57,16 @@ def load_suite(name: str, base: Path) -> Suite:
 
     Raises:
         SuiteError: There is no such suite, or it cannot be read, or its items contradict
-            each other.
+            each other, or a picture is not there.
     """
     folder = _folder(name, base)
     datasheet = read_yaml(folder / "suite.yaml", Datasheet, error=SuiteError)
     items = tuple(read_json_lines(folder / "items.jsonl", Item, error=SuiteError))
     check_items(items, datasheet)
+    _refuse_missing_pictures(items, datasheet, folder)
     ordered = tuple(sorted(items, key=lambda item: item.id))
-    return Suite(datasheet=datasheet, items=ordered, digest=suite_digest(datasheet, ordered))
+    digest = suite_digest(datasheet, ordered)
+    return Suite(datasheet=datasheet, items=ordered, digest=digest, folder=folder)
 
 
 def suite_digest(datasheet: Datasheet, items: Iterable[Item]) -> str:
@@ -76,8 +82,9 @@ def check_items(items: tuple[Item, ...], datasheet: Datasheet) -> None:
 
     Raises:
         SuiteError: No items, an id twice, a group of two concepts, a language or concept the
-            datasheet does not name, a concept with one label only, one input in two groups, a
-            group of one label in a paired suite, or of two in an unpaired one.
+            datasheet does not name, a concept with one label only in text or in a kind of
+            picture, one input in two groups, a group of one label in a paired suite, or of two in
+            an unpaired one, or pictures of a language with different words about them.
     """
     if not items:
         raise SuiteError(
@@ -90,6 +97,7 @@ def check_items(items: tuple[Item, ...], datasheet: Datasheet) -> None:
     _refuse_one_sided(items, datasheet)
     _refuse_repeated_inputs(items, datasheet)
     _refuse_other_pairing(items, datasheet)
+    _refuse_other_carriers(items, datasheet)
 
 
 def _folder(name: str, base: Path) -> Path:
@@ -168,24 +176,30 @@ def _refuse_mixed_groups(items: tuple[Item, ...], datasheet: Datasheet) -> None:
         if place in seen:
             raise SuiteError(
                 f"suite {datasheet.name}, group {item.group}: items {seen[place]} and {item.id} "
-                f"are both {item.label} in {item.language}",
+                f"are both {item.label} in {item.language}{_as_picture(*place[3:])}",
                 hint="put the second into a group of its own",
             )
         seen[place] = item.id
 
 
 def _refuse_one_sided(items: tuple[Item, ...], datasheet: Datasheet) -> None:
-    labels: dict[str, set[Label]] = defaultdict(set)
+    labels: dict[tuple[str, str, str], set[Label]] = defaultdict(set)
     for item in items:
         if item.concept is not None:
-            labels[item.concept].add(item.label)
-    for concept, found in labels.items():
+            labels[item.concept, item.modality, item.rendering].add(item.label)
+    for (concept, *form), found in labels.items():
         missing = {Label.POSITIVE, Label.HARD_NEGATIVE} - found
         if missing:
             raise SuiteError(
-                f"suite {datasheet.name}, concept {concept}: no {min(missing)} items",
+                f"suite {datasheet.name}, concept {concept}: no {min(missing)} items"
+                f"{_as_picture(*form)}",
                 hint="a concept needs positives and hard negatives to be told apart",
             )
+
+
+def _as_picture(modality: str, rendering: str) -> str:
+    """What a message adds where it is about pictures."""
+    return "" if modality == "text" else f" ({modality}, {rendering})"
 
 
 def _refuse_repeated_inputs(items: tuple[Item, ...], datasheet: Datasheet) -> None:
@@ -203,16 +217,17 @@ def _refuse_repeated_inputs(items: tuple[Item, ...], datasheet: Datasheet) -> No
 
 def _refuse_other_pairing(items: tuple[Item, ...], datasheet: Datasheet) -> None:
     """Each group is a pair, or none is: statistics of pairs must not meet half of one."""
-    groups: dict[str, dict[Label, str]] = defaultdict(dict)
+    groups: dict[tuple[str, ...], dict[Label, str]] = defaultdict(dict)
     for item in items:
         if item.concept is not None:
-            groups[item.group].setdefault(item.label, item.id)
-    for group, found in groups.items():
+            form = (item.modality, item.rendering) if datasheet.paired else ("text", "plain")
+            groups[item.group, *form].setdefault(item.label, item.id)
+    for (group, *form), found in groups.items():
         where = f"suite {datasheet.name}, group {group}"
         if datasheet.paired and len(found) == 1:
             missing = min({Label.POSITIVE, Label.HARD_NEGATIVE} - found.keys())
             raise SuiteError(
-                f"{where}: no {missing} item, and the suite is paired",
+                f"{where}: no {missing} item{_as_picture(*form)}, and the suite is paired",
                 hint="add it; or, where the suite has no pairs at all, put 'paired: false' into "
                 "suite.yaml",
             )
@@ -225,10 +240,39 @@ def _refuse_other_pairing(items: tuple[Item, ...], datasheet: Datasheet) -> None
             )
 
 
+def _refuse_other_carriers(items: tuple[Item, ...], datasheet: Datasheet) -> None:
+    """Words about a picture that differ between items would carry what the picture should."""
+    first: dict[Variant, Item] = {}
+    for item in items:
+        if item.modality != "image":
+            continue
+        other = first.setdefault(item.variant, item)
+        if (item.text, item.messages) != (other.text, other.messages):
+            raise SuiteError(
+                f"suite {datasheet.name}: items {other.id} and {item.id} have different words "
+                f"beside their {item.rendering} pictures in {item.language}",
+                hint="give all the same words or none; where the words mean something, the "
+                "modality is 'image-text'",
+            )
+
+
+def _refuse_missing_pictures(items: tuple[Item, ...], datasheet: Datasheet, folder: Path) -> None:
+    for item in items:
+        if item.image is not None and not (folder / item.image.path).is_file():
+            raise SuiteError(
+                f"suite {datasheet.name}, item {item.id}: {item.image.path} is not there",
+                hint="a suite's pictures lie in its folder, in 'images'; fetch it whole",
+            )
+
+
 def normalised(item: Item) -> tuple[tuple[str, str], ...]:
-    """Every turn by role and text, without what a reader would not see as a difference."""
+    """The input by role and text, without what a reader would not see as a difference.
+
+    A picture stands first, by its digest.
+    """
     turns = [(m.role, m.content) for m in item.messages or ()] or [("user", item.text or "")]
-    return tuple(
+    words = tuple(
         (role, " ".join(unicodedata.normalize("NFKC", text).casefold().split()))
         for role, text in turns
     )
+    return words if item.image is None else (("image", item.image.digest), *words)

@@ -22,7 +22,9 @@ def region_text(item: Item, region: Region) -> str:
 
 
 def has_region(item: Item, region: Region) -> bool:
-    """Whether an item has words of the region at all: a prompt has no assistant's turn."""
+    """Whether an item has the region at all: a prompt has no assistant's turn, a text no image."""
+    if region == "image":
+        return item.image is not None
     if region != "assistant":
         return True
     return item.messages is not None and any(m.role == "assistant" for m in item.messages)

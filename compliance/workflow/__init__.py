@@ -19,9 +19,10 @@ from compliance.workflow.starting import (
     gaps,
     init,
 )
-from compliance.workflow.suites import check_suite, shipped_suites
+from compliance.workflow.suites import Choice, check_suite, render_suite, shipped_suites
 
 __all__ = [
+    "Choice",
     "Demo",
     "Imported",
     "RecipeOverview",
@@ -37,6 +38,7 @@ __all__ = [
     "pack",
     "plan",
     "recipes",
+    "render_suite",
     "report",
     "shipped_suites",
     "verify",

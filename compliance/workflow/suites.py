@@ -12,6 +12,8 @@ from compliance.records.suite_report import Limits, SuiteOverview, SuiteReport
 from compliance.resources import data_dir
 from compliance.storage import write_text
 from compliance.suites.load import SHIPPED, load_suite
+from compliance.suites.rendering.typographic import Choice
+from compliance.suites.rendering.typographic import render_suite as write_rendered
 
 
 def check_suite(
@@ -56,3 +58,25 @@ def shipped_suites() -> list[SuiteOverview]:
     """The suites that ship with the package."""
     folders = sorted(path for path in data_dir("evidence/suites").iterdir() if path.is_dir())
     return [overview(load_suite(f"{SHIPPED}{folder.name}", folder)) for folder in folders]
+
+
+def render_suite(
+    name: str, base: Path, target: Path, choice: Choice, *, progress: Progress = SILENT
+) -> SuiteOverview:
+    """Make a suite of another one's texts and pictures of them.
+
+    Args:
+        name: ``compliance:NAME``, or a folder.
+        base: What a relative folder is relative to.
+        target: Folder of the new suite; must not be there.
+        choice: Which part of it, and in which size.
+        progress: Is told about pictures.
+
+    Returns:
+        Its sizes.
+
+    Raises:
+        SuiteError: It cannot be read, or something of it cannot be drawn.
+        StorageError: ``target`` is there already, or cannot be written; nothing is left behind.
+    """
+    return overview(write_rendered(load_suite(name, base), target, choice, progress))

@@ -1,13 +1,17 @@
 """What a suite may hold, and what is refused with a message that says where."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 import yaml
+from PIL import Image as pillow
 
 from compliance.errors import SuiteError
 from compliance.records.base import to_json
 from compliance.suites.load import load_suite
+from compliance.suites.pictures import read_picture, store_picture
 from tests.tiny_audit import datasheet, suite_items, write_items
 
 
@@ -83,7 +87,7 @@ MISTAKES = {
     "benign with a concept": (set_first(label="negative"), "neutral text have no concept"),
     "neutral with a concept": (set_first(label="neutral"), "neutral text have no concept"),
     "neutral text from nowhere": (add_neutral, "from where is not said"),
-    "modality not supported yet": (set_first(modality="image"), "not supported yet"),
+    "modality without a picture": (set_first(modality="image"), "'image' and no 'image'"),
     "very long text": (set_first(text="x" * 200_000), "at most 100000 characters"),
     "line break in source": (set_first(source="a\nb"), r"source: found control character U\+000A"),
     "control in licence": (set_first(licence="CC0\x00"), r"licence: found control .* U\+0000"),
@@ -246,3 +250,105 @@ def test_a_file_in_another_encoding_is_refused(write):
 def test_an_unknown_suite_of_the_package_is_named(tmp_path):
     with pytest.raises(SuiteError, match="compliance:nothing: none of that name"):
         load_suite("compliance:nothing", tmp_path)
+
+
+# Pictures
+
+
+@pytest.fixture
+def with_pictures(write, tmp_path):
+    """The same with a picture of each text beside it: all of one size, each of its own colour."""
+
+    def writer(change=None, shape=None):
+        def both(items):
+            shown = [picture_of(item, n) for n, item in enumerate(items)]
+            return change(items, shown) or [*items, *shown] if change else [*items, *shown]
+
+        def picture_of(item, n):
+            image = store_picture(
+                pillow.new("RGB", (4, 4), (n % 256, n // 256, 7)), tmp_path / "suite",
+                description="a colour",
+            )  # fmt: skip
+            kept = {k: v for k, v in item.items() if k not in ("text", "messages")}
+            form = {"modality": "image", "rendering": "depicted", "image": to_json(image)}
+            return {**kept, **form, "id": item["id"] + "-picture"}
+
+        return write(both, shape)
+
+    return writer
+
+
+def test_a_suite_with_pictures_knows_its_folder(with_pictures, tmp_path):
+    suite = load_suite("suite", with_pictures())
+
+    assert suite.folder == tmp_path / "suite"
+    assert {i.modality for i in suite.items} == {"text", "image"}
+    image = next(i.image for i in suite.items if i.image)
+    assert read_picture(suite.folder, image).size == (4, 4)
+
+
+def test_a_missing_picture_is_named_with_its_item(with_pictures, tmp_path):
+    base = with_pictures()
+    item = next(i for i in load_suite("suite", base).items if i.image)
+    (tmp_path / "suite" / item.image.path).unlink()
+
+    with pytest.raises(SuiteError, match=f"item {item.id}: {item.image.path} is not there"):
+        load_suite("suite", base)
+
+
+def test_one_picture_in_two_groups_is_one_input(with_pictures):
+    def share(items, shown):
+        one, other = (i for i in shown if i["id"] in {f"{FIRST}-picture", f"{SECOND}-picture"})
+        other["image"] = one["image"]
+
+    with pytest.raises(
+        SuiteError, match=f"items {FIRST}-picture and {SECOND}-picture are the same"
+    ):
+        load_suite("suite", with_pictures(share))
+
+
+def test_the_same_words_beside_other_pictures_are_another_input(with_pictures):
+    def ask(items, shown):
+        for item in shown:
+            item["text"] = {"en": "What is this?", "el": "Τι είναι αυτό;"}[item["language"]]
+
+    assert load_suite("suite", with_pictures(ask))
+
+
+def test_words_beside_pictures_are_the_same_in_a_language(with_pictures):
+    def ask(items, shown):
+        shown[0]["text"] = "What is this?"
+
+    with pytest.raises(SuiteError, match="different words beside their depicted pictures in en"):
+        load_suite("suite", with_pictures(ask))
+
+
+def test_half_a_pair_of_pictures_is_refused_beside_a_whole_pair_of_texts(with_pictures):
+    def drop_one(items, shown):
+        gone = f"{FIRST.replace('positive', 'hard-negative')}-picture".removesuffix("en-picture")
+        return [*items, *(i for i in shown if not i["id"].startswith(gone))]
+
+    with pytest.raises(
+        SuiteError, match=r"no hard-negative item \(image, depicted\), and the suite"
+    ):
+        load_suite("suite", with_pictures(drop_one))
+
+
+def test_pictures_of_one_label_are_refused_beside_texts_of_both(with_pictures):
+    def drop_all(items, shown):
+        return [*items, *(i for i in shown if i["label"] != "hard-negative")]
+
+    with pytest.raises(SuiteError, match=r"no hard-negative items \(image, depicted\)"):
+        load_suite("suite", with_pictures(drop_all))
+
+
+def test_loading_a_suite_needs_no_pillow(with_pictures):
+    base = with_pictures()
+    code = (
+        "import sys; from pathlib import Path; from compliance.suites.load import load_suite; "
+        f"load_suite('suite', Path({str(base)!r})); print('PIL' in sys.modules)"
+    )
+
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert found.stdout.strip() == "False"

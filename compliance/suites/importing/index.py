@@ -30,7 +30,9 @@ PRAGMA locking_mode = EXCLUSIVE;
 CREATE TABLE seen (key BLOB PRIMARY KEY, item INTEGER) WITHOUT ROWID;
 CREATE TABLE groups (key BLOB PRIMARY KEY, concept TEXT, labels INTEGER, item INTEGER)
   WITHOUT ROWID;
-CREATE TABLE items (item INTEGER PRIMARY KEY, file TEXT, row INTEGER, grouped BLOB);
+CREATE TABLE pairs (key BLOB PRIMARY KEY, labels INTEGER) WITHOUT ROWID;
+CREATE TABLE items (item INTEGER PRIMARY KEY, file TEXT, row INTEGER, grouped BLOB, paired BLOB,
+  spot BLOB);
 """
 
 
@@ -66,8 +68,10 @@ class SeenItems:
             Unfit: It contradicts an earlier one, and was not taken in.
         """
         group = _key("group", item.group)
+        pair = _key("pair", item.group, item.modality, item.rendering)
+        spot = _key("spot", item.group, item.label, item.language)
         name = _key("id", item.id)
-        place = _key("place", item.group, item.label, item.language)
+        place = _key("place", item.group, item.label, *item.variant)
         words = _key("input", item.language, *(part for turn in normalised(item) for part in turn))
         if first := self._first(name):
             raise Unfit("id", "id twice", f"id {item.id!r} is that of {_at(first)}")
@@ -78,13 +82,16 @@ class SeenItems:
         if (first := self._first(words)) and first[2] != group:
             reason = f"the same input in {item.language} as {_at(first)}, in another group"
             raise Unfit("text", "input twice", reason)
-        self._insert(item, (name, place, words), group, labels, file, row)
+        self._insert(item, (name, place, words), (group, pair, spot), labels, file, row)
 
     def half_groups(self) -> Iterator[HalfGroup]:
-        """Items of groups that lack a positive or a hard negative, in their order."""
+        """Items of groups that lack a positive or a hard negative, in their order.
+
+        Texts of a group are a pair of their own, and so are its pictures of one form.
+        """
         found = self._data.execute(
             "SELECT item.item, file, row, labels FROM items AS item "
-            "JOIN groups ON groups.key = item.grouped WHERE labels IN (1, 2) ORDER BY item.item"
+            "JOIN pairs ON pairs.key = item.paired WHERE labels IN (1, 2) ORDER BY item.item"
         )
         for item, file, row, labels in found:
             missing = Label.HARD_NEGATIVE if labels == 1 else Label.POSITIVE
@@ -92,9 +99,9 @@ class SeenItems:
 
     def forget_half_groups(self) -> None:
         """Take those items out, so that nothing counts them."""
-        half = "SELECT key FROM groups WHERE labels IN (1, 2)"
-        self._data.execute(f"DELETE FROM items WHERE grouped IN ({half})")
-        self._data.execute("DELETE FROM groups WHERE labels IN (1, 2)")
+        half = "SELECT key FROM pairs WHERE labels IN (1, 2)"
+        self._data.execute(f"DELETE FROM items WHERE paired IN ({half})")
+        self._data.execute("DELETE FROM groups WHERE key NOT IN (SELECT grouped FROM items)")
 
     def groups(self) -> int:
         """How many groups there are."""
@@ -106,7 +113,7 @@ class SeenItems:
         (count,) = self._data.execute(
             "SELECT COUNT(*) FROM (SELECT 1 FROM items JOIN groups ON groups.key = items.grouped "
             "GROUP BY grouped "
-            "HAVING COUNT(*) < ? * (CASE WHEN labels IN (3, 12) THEN 2 ELSE 1 END))",
+            "HAVING COUNT(DISTINCT spot) < ? * (CASE WHEN labels IN (3, 12) THEN 2 ELSE 1 END))",
             (languages,),
         ).fetchone()
         return int(count)
@@ -140,13 +147,21 @@ class SeenItems:
         self,
         item: Item,
         keys: tuple[bytes, ...],
-        group: bytes,
+        belongs: tuple[bytes, bytes, bytes],
         labels: int,
         file: str,
         row: int,
     ) -> None:
         self._count += 1
-        self._data.execute("INSERT INTO items VALUES (?, ?, ?, ?)", (self._count, file, row, group))
+        group, pair, _ = belongs
+        self._data.execute(
+            "INSERT INTO items VALUES (?, ?, ?, ?, ?, ?)", (self._count, file, row, *belongs)
+        )
+        self._data.execute(
+            "INSERT INTO pairs VALUES (?, ?) "
+            "ON CONFLICT (key) DO UPDATE SET labels = labels | excluded.labels",
+            (pair, BITS[item.label]),
+        )
         self._data.execute(
             "INSERT INTO groups VALUES (?, ?, ?, ?) "
             "ON CONFLICT (key) DO UPDATE SET labels = excluded.labels",

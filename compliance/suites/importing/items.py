@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from compliance.records.importing import (
     item_columns,
 )
 from compliance.records.suite import WITHOUT_CONCEPT, Item
+from compliance.suites.importing.images import take_picture
 from compliance.suites.importing.rows import Refused, Row, Unfit
 from compliance.suites.importing.templates import (
     INVISIBLE,
@@ -37,14 +37,19 @@ from compliance.suites.importing.templates import (
     shorten,
 )
 
-READS_TEXT_ONLY = "this version reads text only"
-
 
 class ItemMaker:
-    """Makes the items of the rows of one source file."""
+    """Makes the items of the rows of one source file.
 
-    def __init__(self, mapping: ImportMapping, entry: FileEntry, folder: Path) -> None:
-        self._mapping, self._entry, self._folder = mapping, entry, folder
+    Args:
+        mapping: What its columns mean.
+        entry: What is true of every row.
+        folder: What paths of pictures are relative to.
+        out: Where pictures are stored, in ``images/``.
+    """
+
+    def __init__(self, mapping: ImportMapping, entry: FileEntry, folder: Path, out: Path) -> None:
+        self._mapping, self._entry, self._folder, self._out = mapping, entry, folder, out
         self.kept_invisible = 0
         """Items whose texts hold characters that nobody sees, kept because the mapping says so."""
 
@@ -106,11 +111,25 @@ class ItemMaker:
         }
         if label not in WITHOUT_CONCEPT:
             fields["concept"] = self._pick(template.concept, values)
-        self._count_invisible(fields)
+        fields |= self._picture(template, values)
         item = _validated(fields, template)
-        if template.image is not None and (image := fill(template.image, values).strip()):
-            raise self._image(template.image, image)
+        self._count_invisible(fields)
         return item
+
+    def _picture(self, template: ItemTemplate, values: Values) -> dict[str, Any]:
+        if template.image is None:
+            return {}
+        path = fill(template.image, values).strip()
+        if not path:
+            if template.words_are_fixed:
+                raise Unfit(columns(template.image), "no image", "the cell is empty")
+            return {}
+        image = take_picture(
+            path, self._folder, self._out, column=columns(template.image),
+            description=self._line(template.description, values),
+        )  # fmt: skip
+        modality = "image" if template.words_are_fixed else "image-text"
+        return {"image": image, "modality": modality, "rendering": template.rendering}
 
     def _pick(self, field: Any, values: Values) -> Any:
         return look_up(field, values) if isinstance(field, Lookup) else field
@@ -129,10 +148,10 @@ class ItemMaker:
             found["text"] = self._text(template.text, values)
         elif isinstance(template.messages, TurnColumn):
             found["messages"] = self._turns(template.messages.column, values)
-        else:
+        elif template.messages:
             found["messages"] = [
                 {"role": turn.role, "content": self._text(turn.content, values)}
-                for turn in template.messages or ()
+                for turn in template.messages
             ]
         choices = template.choices
         if choices and _says(choices.concept, values) and _says(choices.other, values):
@@ -181,16 +200,6 @@ class ItemMaker:
             texts = [fields.get("text") or "", *(fields.get("choices") or {}).values()]
             texts += [turn["content"] for turn in fields.get("messages") or ()]
             self.kept_invisible += any(INVISIBLE.search(text) for text in texts)
-
-    def _image(self, template: str, image: str) -> Unfit:
-        """Why a row with an image is refused; whether the image is there is said, too."""
-        column, shown = columns(template), shorten(image)
-        path = Path(os.path.normpath(self._folder / image))
-        if not path.is_relative_to(os.path.normpath(self._folder)):
-            return Unfit(column, "image elsewhere", f"image {shown} leads out of the folder")
-        if not path.is_file():
-            return Unfit(column, "missing image", f"image {shown} is not there")
-        return Unfit(column, "image", f"image {shown}: {READS_TEXT_ONLY}")
 
 
 def refuse_skipped(rule: SkipRule, values: Values) -> None:

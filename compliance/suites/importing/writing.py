@@ -106,9 +106,12 @@ class _Tally:
     reviewed: int = 0
     translated: int = 0
     counts: Counts = field(default_factory=Counter)
+    forms: Counter[tuple[str, str, str, str]] = field(default_factory=Counter)
+    """Items by concept, modality, rendering and label."""
 
     def add(self, item: Item, sign: int = 1) -> None:
         self.counts[count_key(item)] += sign
+        self.forms[item.concept or "", item.modality, item.rendering, item.label.value] += sign
         self.reviewed += sign * (item.reviewed is not None)
         self.translated += sign * (item.origin == "machine-translated")
 
@@ -186,7 +189,7 @@ class _Import:
         with self._items.open("wb") as out:
             for source, entry in self._job.sources:
                 number = 0 if self._mapping.files else number
-                maker = ItemMaker(self._mapping, entry, source.folder)
+                maker = ItemMaker(self._mapping, entry, source.folder, self._items.parent)
                 for row in self._rows(source):
                     number += 1
                     self._progress.row()
@@ -255,15 +258,17 @@ class _Import:
         """Why what is left is no suite."""
         if not self._tally.items:
             return "no row became an item"
-        labels: dict[str, set[str]] = {}
-        for concept, label, _ in +self._tally.counts:
-            labels.setdefault(concept, set()).add(label)
-        for concept in sorted(labels.keys() - {""}):
+        labels: dict[tuple[str, ...], set[str]] = {}
+        for *form, label in +self._tally.forms:
+            labels.setdefault(tuple(form), set()).add(label)
+        for concept, modality, rendering in sorted(labels):
+            found = labels[concept, modality, rendering]
             for label in (Label.POSITIVE, Label.HARD_NEGATIVE):
-                if label.value not in labels[concept]:
+                if concept and label.value not in found:
+                    shown = "" if modality == "text" else f" ({modality}, {rendering})"
                     return (
-                        f"concept {concept} has no {label} items; it needs positives and hard "
-                        "negatives to be told apart"
+                        f"concept {concept} has no {label} items{shown}; it needs positives and "
+                        "hard negatives to be told apart"
                     )
         neutral = {key[2] for key in +self._tally.counts if key[1] == Label.NEUTRAL}
         lacking = sorted(set(self._tally.languages) - neutral)
@@ -287,7 +292,19 @@ class _Import:
             os.fsync(items.fileno())
         with write_folder(self._out) as folder:
             write_text(folder / "suite.yaml", text)
+            self._put_pictures(folder)
             os.replace(self._items, folder / "items.jsonl")
+
+    def _put_pictures(self, folder: Path) -> None:
+        """Those that items show; what was refused after its picture was read leaves one behind."""
+        if not self._items.with_name("images").is_dir():
+            return
+        with self._items.open("rb") as lines:
+            for line in lines:
+                image = Item.model_validate_json(line).image
+                if image is not None and not (folder / image.path).exists():
+                    (folder / image.path).parent.mkdir(exist_ok=True)
+                    os.replace(self._items.parent / image.path, folder / image.path)
 
     def _imported(
         self, report: RefusedReport, listed: Path | None, trouble: str | None

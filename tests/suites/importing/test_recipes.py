@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image as pillow
 
 from compliance.errors import SuiteError
 from compliance.suites.load import load_suite
@@ -203,22 +204,33 @@ def test_multijail_is_one_group_in_ten_languages(tmp_path):
     assert {i.language for i in suite.items if i.origin == "authored"} == {"en"}
 
 
-def test_sets_of_images_are_mapped_and_refused_with_the_image(tmp_path):
-    (tmp_path / "1.jpg").write_bytes(b"")
+def test_sets_of_images_become_questions_about_pictures(tmp_path):
+    for n in (1, 2):
+        pillow.new("RGB", (8, 6), (n, 0, 0)).save(tmp_path / f"{n}.jpg")
     pope = [
         {"question_id": n, "image": f"{n}.jpg", "text": f"Is there a cup, {n}?", "label": label}
-        for n, label in ((1, "yes"), (2, "no"))
+        for n, label in ((1, "yes"), (2, "no"), (3, "no"))
     ]
-    index = [{"image": "1.jpg", "text": "Look.", "label": "harmful"}]
+    index = [
+        {"image": "1.jpg", "text": "Look.", "label": "harmful", "description": "a dark square"},
+        {"image": "2.jpg", "text": "Look.", "label": "harmless"},
+    ]
     (tmp_path / "index.json").write_text(json.dumps(index))
 
     first = run(tmp_path, "pope", write_lines(tmp_path / "a.json", pope))
     reasons = [row["reason"] for row in listed(first)]
+    asked = load_suite("suite", tmp_path)
+    (tmp_path / "suite").rename(tmp_path / "first")
     second = run(tmp_path, "image-index", tmp_path / "index.json", licence="CC0-1.0")
+    shown = load_suite("suite", tmp_path)
 
-    assert reasons == ["image '1.jpg': this version reads text only", "image '2.jpg' is not there"]
-    assert first.trouble == second.trouble == "no row became an item"
-    assert second.refused == {"image": 1}
+    assert reasons == ["image '3.jpg' is not there"]
+    assert [(i.label, i.modality, i.rendering, i.text) for i in asked.items] == [
+        ("hard-negative", "image-text", "depicted", "Is there a cup, 1?"),
+        ("positive", "image-text", "depicted", "Is there a cup, 2?"),
+    ]
+    assert not second.refused
+    assert [i.image.description for i in shown.items] == ["a dark square", "not described: 2.jpg"]
 
 
 def test_a_log_of_inspect_becomes_the_outputs_of_its_model(tmp_path):

@@ -129,13 +129,13 @@ def test_an_object_without_a_key_is_refused_by_its_name(tmp_path):
 @pytest.mark.parametrize(
     ("path", "words"),
     [
-        ("photo.png", "image 'photo.png': this version reads text only"),
+        ("photo.png", "image 'photo.png': its content is not PNG, JPEG or WebP"),
         ("missing.png", "image 'missing.png' is not there"),
         ("../photo.png", "leads out of the folder"),
         ("/etc/hostname", "leads out of the folder"),
     ],
 )
-def test_rows_with_images_are_refused_and_the_image_is_named(tmp_path, path, words):
+def test_a_row_whose_image_cannot_be_used_is_refused_and_the_image_named(tmp_path, path, words):
     (tmp_path / "photo.png").write_bytes(b"")
     body = [{**row, "image": ""} for row in as_objects(rows())]
     body[2]["image"] = path
