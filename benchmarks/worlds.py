@@ -21,15 +21,16 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import get_args
 
 import numpy as np
 import pandas as pd
 
 from compliance.assessment.choosing import choose
 from compliance.assessment.locking import make_lock
-from compliance.assessment.planning import CONTROLS, _rules
+from compliance.assessment.planning import _controls, _rules
 from compliance.assessment.tables import ConfirmObservations, FitObservations, file_digests
-from compliance.records.audit import Claims, Robustness
+from compliance.records.audit import Claims, Robustness, TextShift
 from compliance.records.observation import (
     CALIBRATED,
     CONTROL_SCORERS,
@@ -39,10 +40,12 @@ from compliance.records.observation import (
     LOSS_COLUMNS,
     MEAN_COLUMNS,
     NEIGHBOUR_COLUMNS,
+    PATCH_COLUMNS,
     REPEAT_COLUMNS,
     SCORE_COLUMNS,
     SEARCH_COLUMNS,
     SHIFT_COLUMNS,
+    SURFACE,
     VECTOR_COLUMNS,
 )
 from compliance.records.plan import (
@@ -78,6 +81,9 @@ TOKENS = 5
 POSITIVE, HARD, BENIGN = 0, 1, 2
 LABELS = ("positive", "hard-negative", "negative")
 
+TEXT_CONTROLS = tuple(c for c in CONTROL_SCORERS if "text" in SURFACE.get(c, ("text",)))
+"""Controls that need no picture."""
+
 QUIET = -1.5
 """Mean of a latent without signal: cut at zero, it fires on 7 % of items."""
 
@@ -110,7 +116,7 @@ class World:
     )  # fmt: skip
     """Mean of each control on positives, in every language; 0 for those not named."""
 
-    written: tuple[str, ...] = CONTROL_SCORERS
+    written: tuple[str, ...] = TEXT_CONTROLS
     """Controls that have scores at all; fewer make a simulation faster."""
 
     random_latents: float = 0.0
@@ -183,8 +189,8 @@ def make_plan(
         languages=languages,
         cells=tuple(Cell(concept=CONCEPT, language=language) for language in languages),
         claims=claims,
-        rules=_rules(claims) if rules is None else rules,
-        controls=CONTROLS,
+        rules=_rules(claims, ("text",)) if rules is None else rules,
+        controls=_controls(("text",)),
         splits=Splits(),
         alpha=0.01,
         bootstrap_draws=bootstrap_draws,
@@ -241,12 +247,12 @@ def fit_observations(plan: Plan, world: World) -> FitObservations:
         vectors=_vectors(plan, labelled, stream),
         neighbours=_table(
             NEIGHBOUR_COLUMNS,
-            [(CONCEPT, lang, 0, latent, cosine)
+            [(CONCEPT, lang, "text", "plain", 0, latent, cosine)
              for lang in sorted(languages) for latent, cosine in ((NEAR, 0.8), (FAR, 0.3))],
         ),
         means=_table(
             MEAN_COLUMNS,
-            [(lang, sae, TOKENS * (world.benign // 2), np.zeros(WIDTH))
+            [(lang, "read", sae, TOKENS * (world.benign // 2), np.zeros(WIDTH))
              for lang in sorted(languages) for sae in range(len(plan.saes))],
         ),
     )  # fmt: skip
@@ -287,6 +293,7 @@ def confirm_observations(plan: Plan, world: World, choices: Choices) -> ConfirmO
         losses=_losses(plan, layout, stream),
         shifts=_shifts(plan, layout, probe, choices, stream),
         repeats=_repeats(plan, layout, probe, stream),
+        patches=_table(PATCH_COLUMNS, []),
     )
 
 
@@ -560,7 +567,8 @@ def _firing(plan: Plan, layout: _Layout, stream: np.random.RandomState) -> pd.Da
         for source, items in (("items", int((~benign).sum())), ("neutral", int(benign.sum()))):
             for sae in range(len(plan.saes)):
                 fired = stream.binomial(TOKENS * items, shares)
-                rows += [(lang, source, sae, int(k), int(fired[k])) for k in np.flatnonzero(fired)]
+                rows += [(lang, "read", source, sae, int(k), int(fired[k]))
+                         for k in np.flatnonzero(fired)]  # fmt: skip
     return _table(FIRING_COLUMNS, rows)
 
 
@@ -589,7 +597,8 @@ def _shifts(
         & (layout.group < first + plan.robustness.shifted_groups)
         & np.isin(layout.language, languages)
     )
-    names, shifts = layout.names[chosen], sorted(plan.robustness.shifts)
+    names = layout.names[chosen]
+    shifts = sorted(set(plan.robustness.shifts) & set(get_args(TextShift)))
     noise = stream.normal(-0.2, 0.3, size=(len(names), len(shifts)))
     values = np.maximum(0.0, probe[chosen][:, np.newaxis] + noise).astype(np.float32)
     return _table(

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from compliance.assessment.tables import ConfirmObservations
+from compliance.assessment.tables import ConfirmObservations, of_variant
 from compliance.errors import PlanError
 from compliance.records.audit import FeatureRef
 from compliance.records.plan import Cell, CutOff, Lock, Plan, Setting
@@ -76,8 +76,11 @@ class CellData:
     def read_as(self, setting: Setting) -> "CellData":
         """The cell with a setting's scores and cut-off in the probe's place.
 
-        Items that the setting does not score are left out; everything else stays as locked.
+        Items that the setting does not score are left out; everything else stays as locked. A
+        setting that reads nothing else here (`reads_otherwise`) leaves the cell as it is.
         """
+        if not reads_otherwise(setting, self.cell):
+            return self
         parts = [_read_as(part, setting.scorer) for part in (self.positive, self.hard, self.benign)]
         lost = len(self.positive) + len(self.hard) - len(parts[0]) - len(parts[1])
         missing = CutOff(scorer=setting.cut_off, cell=self.cell, n=0, reason="it was not locked")
@@ -93,9 +96,11 @@ def read_cells(plan: Plan, lock: Lock, confirm: ConfirmObservations) -> dict[str
 
     Raises:
         PlanError: A score of an item that is not listed or a latent that is not locked; an item
-            with the region but without a probe score; or a cell without a locked cut-off.
+            with the region but without a probe score; a cell without a locked cut-off; or patches
+            of what has no picture, or not one for each of its tokens.
     """
     _refuse_unlisted(confirm)
+    _refuse_strange_patches(confirm)
     found: dict[str, CellData] = {}
     for concept in dict.fromkeys(cell.concept for cell in plan.cells):
         wide = _wide(concept, confirm.scores)
@@ -105,14 +110,15 @@ def read_cells(plan: Plan, lock: Lock, confirm: ConfirmObservations) -> dict[str
     return {cell.key: found[cell.key] for cell in plan.cells}
 
 
+def reads_otherwise(setting: Setting, cell: Cell) -> bool:
+    """Whether a setting is another choice in a cell: of a picture its tokens are read anyhow."""
+    return setting.region is None or cell.modality == "text"
+
+
 def cell_items(cell: Cell, items: pd.DataFrame) -> pd.DataFrame:
     """The items of a cell's own concept, and the benign ones that serve every concept."""
-    return items[
-        (items["language"] == cell.language)
-        & (items["modality"] == cell.modality)
-        & (items["rendering"] == cell.rendering)
-        & ((items["concept"] == cell.concept) | (items["label"] == BENIGN))
-    ]
+    served = (items["concept"] == cell.concept) | (items["label"] == BENIGN)
+    return items[of_variant(items, cell.variant) & served.to_numpy(dtype=bool)]
 
 
 def groups_of(part: pd.DataFrame) -> NDArray[np.str_]:
@@ -170,7 +176,7 @@ def _cell_data(
     table = mine[[*FACTS, "label"]].merge(wide, left_on="item", right_index=True, how="inner")
     parts = {label: _part(table, label) for label in (POSITIVE, HARD, BENIGN)}
     signs = [o.sign for o in lock.orientations
-             if (o.concept, o.language) == (cell.concept, cell.language)]  # fmt: skip
+             if (o.concept, o.variant) == (cell.concept, cell.variant)]  # fmt: skip
     cut_offs = {c.scorer: c for c in lock.cut_offs if c.cell == cell}
     if "probe" not in cut_offs:
         raise PlanError(f"the lock has no cut-off of the probe in {cell.key}")
@@ -219,6 +225,26 @@ def _refuse_unlisted(confirm: ConfirmObservations) -> None:
         raise PlanError(
             f"observations/confirm/scores.csv: {unlisted[0]} is not in confirm/items.csv"
         )
+
+
+def _refuse_strange_patches(confirm: ConfirmObservations) -> None:
+    """Patches are those of an item's own picture, as many as were counted or more.
+
+    Tokens that were left out as attention sinks are among them and are not counted.
+    """
+    counts = confirm.scores[confirm.scores["scorer"] == "tokens"]
+    read = counts.set_index(["item", "concept"])["score"].to_dict()
+    concepts = confirm.items[confirm.items["modality"] != "text"].set_index("item")["concept"]
+    for row in confirm.patches.itertuples():
+        where = f"observations/confirm/patches.parquet: {row.item}"
+        if not row.concept or concepts.get(row.item) != row.concept:
+            raise PlanError(f"{where} has no picture of {row.concept} in confirm/items.csv")
+        found, grid = len(row.activations), row.rows * row.columns
+        too_few = found < read.get((row.item, row.concept), 0)
+        if too_few or ((row.rows or row.columns) and found != grid):
+            raise PlanError(
+                f"{where} has {found} activations, in {row.rows} rows and {row.columns} columns"
+            )
 
 
 def _first(names: pd.Series | pd.Index) -> Iterator[str]:

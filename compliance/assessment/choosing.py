@@ -18,10 +18,10 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from compliance.assessment.tables import FitObservations, vectors
+from compliance.assessment.tables import FitObservations, of_variant, vectors
 from compliance.errors import PlanError
 from compliance.records.audit import FeatureRef
-from compliance.records.observation import LINEAR_SCORERS
+from compliance.records.observation import LINEAR_SCORERS, SURFACE
 from compliance.records.plan import (
     Alternative,
     Choices,
@@ -34,7 +34,7 @@ from compliance.records.plan import (
     Selection,
     SparseProbe,
 )
-from compliance.records.suite import Label
+from compliance.records.suite import Label, Variant
 from compliance.statistics.discovery import max_statistic
 from compliance.statistics.logistic import (
     Linear,
@@ -102,7 +102,7 @@ def refit(plan: Plan, choices: Choices, fit: FitObservations) -> Choices:
 
 
 def select_features(plan: Plan, fit: FitObservations) -> tuple[LockedProbe, ...]:
-    """The latent of each concept, by AUROC on the discover split in the reference language.
+    """The latent of each concept, by AUROC on the discover split in the plan's searched form.
 
     Every latent of every SAE is searched, positive against hard negative. Of equals, the lowest
     index is taken. Given features skip the search. An item without the region takes no part: it
@@ -123,10 +123,11 @@ def select_features(plan: Plan, fit: FitObservations) -> tuple[LockedProbe, ...]
 def fit_directions(
     plan: Plan, probes: Sequence[LockedProbe], fit: FitObservations
 ) -> tuple[Direction, ...]:
-    """The linear controls of each concept and language with both labels, positive v hard negative.
+    """The linear controls of each concept and variant with both labels, positive v hard negative.
 
-    They are fitted where the concept's own SAE reads, on means over the region. Stored are their
-    weights on the fit items, which are fewer than dimensions.
+    They are fitted where the concept's own SAE reads, on means over the region; those that need
+    words or a picture, where there are some. Stored are their weights on the fit items, which are
+    fewer than dimensions.
 
     Args:
         plan: Names languages, SAEs and the penalty.
@@ -138,17 +139,16 @@ def fit_directions(
     """
     stored = _vectors_by_kind(fit)
     return tuple(
-        _direction(plan, scorer, _features(plan, probe, kind), part, stored)
+        direction
         for probe in probes
-        for part in _languages(plan, fit_items(fit, probe.concept))
-        for scorer, kind in LINEAR_SCORERS.items()
+        for direction in _directions(plan, probe, fit_items(fit, probe.concept), stored)
     )
 
 
 def linear_weights(
     directions: Sequence[Direction], fit: FitObservations
-) -> dict[tuple[str, str, str], Linear]:
-    """Each linear control as weights on dimensions, float64, by scorer, concept and language.
+) -> dict[tuple[str, str, Variant], Linear]:
+    """Each linear control as weights on dimensions, float64, by scorer, concept and variant.
 
     Raises:
         PlanError: A direction does not have one coefficient for each item, or one lacks a vector.
@@ -158,14 +158,14 @@ def linear_weights(
     found = {}
     for one in directions:
         part = items[one.concept]
-        part = part[part["language"] == one.language]
+        part = part[of_variant(part, one.variant)]
         if len(part) != len(one.coefficients):
             raise PlanError(
-                f"{one.concept} in {one.language}: {one.scorer} has {len(one.coefficients)} "
+                f"{one.concept}/{one.variant}: {one.scorer} has {len(one.coefficients)} "
                 f"coefficients for {len(part)} fit items"
             )
         weights = np.asarray(one.coefficients) @ _matrix(one.concept, one.features, part, stored)
-        found[one.scorer, one.concept, one.language] = Linear(weights, one.bias)
+        found[one.scorer, one.concept, one.variant] = Linear(weights, one.bias)
     return found
 
 
@@ -182,10 +182,14 @@ def is_positive(items: pd.DataFrame) -> np.ndarray:
     return (items["label"] == Label.POSITIVE.value).to_numpy(dtype=bool)
 
 
-def covered_languages(plan: Plan, items: pd.DataFrame) -> list[str]:
-    """Planned languages in which ``items`` have both labels; without, no control can be fitted."""
-    labels = items.groupby("language")["label"].nunique()
-    return [language for language in plan.languages if labels.get(language, 0) == 2]
+def covered_variants(plan: Plan, concept: str, items: pd.DataFrame) -> list[Variant]:
+    """Variants of a concept's cells in which ``items`` have both labels.
+
+    Without both, no control can be fitted.
+    """
+    labels = items.groupby(list(Variant._fields))["label"].nunique()
+    cells = (cell.variant for cell in plan.cells if cell.concept == concept)
+    return [variant for variant in cells if labels.get(variant, 0) == 2]
 
 
 @dataclass(frozen=True)
@@ -208,6 +212,10 @@ class _Pool:
     def searchable(self) -> bool:
         """Both labels occur and a latent fired."""
         return self.items["label"].nunique() == 2 and self.scores.nnz > 0
+
+    def of(self, variant: Variant) -> "_Pool":
+        """The pool of the items of one variant."""
+        return self.only(of_variant(self.items, variant))
 
     def only(self, chosen: np.ndarray) -> "_Pool":
         """The pool of some of the items, by mask."""
@@ -263,8 +271,8 @@ def _latent_matrix(
 
 def _discover(plan: Plan, pool: _Pool) -> _Pool:
     """The items that a search looks at."""
-    reference = pool.items["language"] == plan.claims.reference_language
-    return pool.only(((pool.items["split"] == DISCOVER) & reference).to_numpy(dtype=bool))
+    discover = (pool.items["split"] == DISCOVER).to_numpy(dtype=bool)
+    return pool.only(discover & of_variant(pool.items, plan.searched))
 
 
 def _select(plan: Plan, probe: PlannedProbe, pool: _Pool) -> LockedProbe:
@@ -369,10 +377,10 @@ def _alternatives(plan: Plan, pool: _Pool) -> Iterator[Alternative]:
 def _sparse_probes(plan: Plan, pool: _Pool) -> Iterator[SparseProbe]:
     """The latents furthest from an AUROC of one half, either way; silent ones are never taken.
 
-    Fewer than k where fewer fired, and no probe in a language where none did.
+    Fewer than k where fewer fired, and no probe in a variant where none did.
     """
-    for language in covered_languages(plan, pool.items):
-        part = pool.only((pool.items["language"] == language).to_numpy(dtype=bool))
+    for variant in covered_variants(plan, pool.concept, pool.items):
+        part = pool.of(variant)
         pairs = int(part.positive.sum()) * int((~part.positive).sum())
         doubled_wins = np.rint(auroc_matrix(part.scores, part.positive) * 2 * pairs)
         distance = np.abs(doubled_wins.astype(np.int64) - pairs)
@@ -382,11 +390,11 @@ def _sparse_probes(plan: Plan, pool: _Pool) -> Iterator[SparseProbe]:
         for size in plan.sparse_sizes:
             features = tuple(pool.feature(int(column)) for column in order[:size])
             if features:
-                yield _sparse_probe(plan, part, f"sparse-{size}", language, features)
+                yield _sparse_probe(plan, part, f"sparse-{size}", variant, features)
 
 
 def _sparse_probe(
-    plan: Plan, part: _Pool, scorer: str, language: str, features: tuple[FeatureRef, ...]
+    plan: Plan, part: _Pool, scorer: str, variant: Variant, features: tuple[FeatureRef, ...]
 ) -> SparseProbe:
     """Logistic regression on scores of common size; the weights are for scores as they are."""
     x = part.scores[:, part.columns(features)].toarray()
@@ -396,7 +404,7 @@ def _sparse_probe(
     return SparseProbe(
         scorer=scorer,
         concept=part.concept,
-        language=language,
+        **variant._asdict(),
         features=features,
         weights=tuple((linear.weights / size).tolist()),
         bias=linear.bias,
@@ -437,9 +445,8 @@ def _refitted(
 
 
 def _sparse_again(plan: Plan, probe: SparseProbe, pools: Mapping[str, _Pool]) -> SparseProbe:
-    pool = pools[probe.concept]
-    part = pool.only((pool.items["language"] == probe.language).to_numpy(dtype=bool))
-    return _sparse_probe(plan, part, probe.scorer, probe.language, probe.features)
+    part = pools[probe.concept].of(probe.variant)
+    return _sparse_probe(plan, part, probe.scorer, probe.variant, probe.features)
 
 
 def _neighbours(
@@ -452,26 +459,40 @@ def _neighbours(
             yield Neighbour(
                 concept=row.concept,
                 language=row.language,
+                modality=row.modality,
+                rendering=row.rendering,
                 feature=FeatureRef(sae=row.sae, latent=row.latent),
                 cosine=row.cosine,
             )
 
 
 def _shifted(plan: Plan, probe: LockedProbe, pool: _Pool) -> tuple[str, ...]:
-    """The reference and the language in which the probe ranks the fit items worst."""
-    reference = plan.claims.reference_language
+    """The reference and the language in which the probe ranks the fit items worst.
+
+    Compared are items in the form that was searched; shifts are then run on every form.
+    """
+    searched = plan.searched
     scores, positive = pool.combined(probe.features), pool.positive
     areas = {}
-    for language in covered_languages(plan, pool.items):
-        mine = (pool.items["language"] == language).to_numpy(dtype=bool)
-        if language != reference:
-            areas[language] = auroc(scores[mine & positive], scores[mine & ~positive])
-    return (reference, min(areas, key=areas.__getitem__)) if areas else (reference,)
+    for variant in covered_variants(plan, pool.concept, pool.items):
+        mine, form = of_variant(pool.items, variant), variant._replace(language=searched.language)
+        if form == searched != variant:
+            areas[variant.language] = auroc(scores[mine & positive], scores[mine & ~positive])
+    weakest = (min(areas, key=areas.__getitem__),) if areas else ()
+    return (searched.language, *weakest)
 
 
-def _languages(plan: Plan, items: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    for language in covered_languages(plan, items):
-        yield items[items["language"] == language]
+def _directions(
+    plan: Plan,
+    probe: LockedProbe,
+    items: pd.DataFrame,
+    stored: Mapping[tuple[str, str], pd.Series],
+) -> Iterator[Direction]:
+    for variant in covered_variants(plan, probe.concept, items):
+        part = items[of_variant(items, variant)]
+        for scorer, kind in LINEAR_SCORERS.items():
+            if variant.modality in SURFACE.get(scorer, (variant.modality,)):
+                yield _direction(plan, scorer, _features(plan, probe, kind), variant, part, stored)
 
 
 def _features(plan: Plan, probe: LockedProbe, kind: str) -> str:
@@ -479,18 +500,19 @@ def _features(plan: Plan, probe: LockedProbe, kind: str) -> str:
     sae = probe.features[0].sae
     if kind == "residual":
         return f"residual/{plan.saes[sae].hook_name}"
-    return kind if kind == "ngrams" else f"{kind}/{sae}"
+    return kind if kind in SURFACE else f"{kind}/{sae}"
 
 
 def _direction(
     plan: Plan,
     scorer: str,
     features: str,
+    variant: Variant,
     items: pd.DataFrame,
     stored: Mapping[tuple[str, str], pd.Series],
 ) -> Direction:
-    """One control, fitted on the items of one concept and language."""
-    concept, language = items["concept"].iloc[0], items["language"].iloc[0]
+    """One control, fitted on the items of one concept and variant."""
+    concept = items["concept"].iloc[0]
     x, positive = _matrix(concept, features, items, stored), is_positive(items)
     if scorer.endswith("-means"):
         linear = fit_difference_of_means(x, positive)
@@ -501,7 +523,7 @@ def _direction(
     return Direction(
         scorer=scorer,
         concept=concept,
-        language=language,
+        **variant._asdict(),
         features=features,
         coefficients=tuple(coefficients.tolist()),
         bias=linear.bias,

@@ -1,12 +1,14 @@
 """How well the SAE's reconstruction stands in for the activations (PROTOCOL section 7).
 
-By language, modality and role of the speaker, on neutral text, on the items of the concepts and on
-benign items, which stand in for neutral text where there is none. Sums of items are merged by
-Chan's update in the order of items, in float64.
+By language, modality and role of the speaker (of a picture: ``image``), on neutral text, on the
+items of the concepts and on benign items, which stand in for neutral text where there is none: of
+pictures there never is. Sums of items are merged by Chan's update in the order of items, in
+float64.
 
 ``ev`` is 1 - sum ||x - x_hat||^2 / sum ||x - M||^2 with M the stratum's own mean, ``ev-global`` the
-same about one mean of all languages, frozen at calibration. With n_i tokens, mean m_i and spread
-s_i of group i, sum ||x - M||^2 = sum s_i + sum n_i ||m_i - M||^2: nothing cancels.
+same about one mean of all languages, frozen at calibration, of text and of pictures apart. With n_i
+tokens, mean m_i and spread s_i of group i, sum ||x - M||^2 = sum s_i + sum n_i ||m_i - M||^2:
+nothing cancels.
 
 Source:
     Chan, T., Golub, G. and LeVeque, R. (1983), The American Statistician 37, 242-247.
@@ -27,6 +29,7 @@ from compliance.errors import PlanError
 from compliance.records.finding import Result
 from compliance.records.observation import source_of
 from compliance.records.plan import Plan
+from compliance.records.suite import Label
 from compliance.statistics.resampling import draw_counts, seed_of
 
 Floats = NDArray[np.float64]
@@ -64,23 +67,47 @@ def fidelity(plan: Plan, confirm: ConfirmObservations, means: pd.DataFrame) -> I
         confirm: With fidelity, firing and losses.
         means: MEAN_COLUMNS, of the benign calibrate items.
     """
+    for part in (confirm.fidelity, confirm.firing, confirm.losses):
+        _refuse_unplanned(plan, part)
+    facts = confirm.items.set_index("item")
+    table, losses = (_with_facts(plan, t, facts) for t in (confirm.fidelity, confirm.losses))
+    table = table.assign(region=np.where(table["role"] == "image", "image", "read"))
     explained: dict[tuple[str, str, int], Floats] = {}
-    for (language, modality, sae, source), rows, losses, fired in _strata(plan, confirm):
+    for (language, modality, sae, source), rows in _strata(plan, table):
         key = f"fidelity/{language}/{modality}/sae{sae}/{source}"
-        own, mean = _stratum(rows), _frozen_mean(means[means["sae"] == sae])
-        if source == "neutral" and (draws := _explained(plan, f"{key}.read/ev", own)) is not None:
-            explained[language, modality, sae] = draws
-        yield from _reconstruction(plan, f"{key}.read", own, mean)
-        yield from _firing(plan, f"{key}.read", int(sae), fired, int(rows["tokens"].sum()))
+        for region, part in rows.groupby("region"):
+            own, mean = _stratum(part), _frozen_mean(_where(means, sae=sae, region=region))
+            if f"{source}.{region}" == gate_stratum(plan, modality):
+                draws = _explained(plan, f"{key}.{region}/ev", own)
+                explained |= {} if draws is None else {(language, modality, sae): draws}
+            yield from _reconstruction(plan, f"{key}.{region}", own, mean)
+            if modality == _counted_under(plan, region):
+                here = {"language": language, "region": region, "source": source, "sae": sae}
+                tokens = int(_where(table, **here)["tokens"].sum())
+                fired = _where(confirm.firing, **here)
+                yield from _firing(plan, f"{key}.{region}", int(sae), fired, tokens)
         if source == "neutral":
-            yield from _losses(plan, f"{key}.read", losses)
-        for role, part in rows.groupby("role"):
+            lost = _where(losses, language=language, modality=modality, sae=sae)
+            yield from _losses(plan, f"{key}.read", lost)
+        for role, part in rows[rows["region"] == "read"].groupby("role"):
+            mean = _frozen_mean(_where(means, sae=sae, region="read"))
             yield from _reconstruction(plan, f"{key}.{role}", _stratum(part), mean)
     yield from _gaps(plan, explained)
 
 
+def gate_stratum(plan: Plan, modality: str) -> str:
+    """Source and role whose explained variance opens or shuts the gate of a cell.
+
+    Neutral text where there is some, and benign items in its place. It has no pictures; so in
+    cells with pictures it is the image tokens of benign items, whatever their source is called.
+    """
+    if modality == "text":
+        return "neutral.read"
+    return f"{source_of(Label.NEGATIVE, has_neutral_text=plan.has_neutral_text)}.image"
+
+
 def _gaps(plan: Plan, explained: Mapping[tuple[str, str, int], Floats]) -> Iterator[Result]:
-    """How far each language lies below the reference.
+    """How far each language lies below the reference, where gates look.
 
     Languages are drawn apart. Their texts are parallel, so their draws would go together, and the
     interval is rather too wide than too narrow.
@@ -89,30 +116,31 @@ def _gaps(plan: Plan, explained: Mapping[tuple[str, str, int], Floats]) -> Itera
     for (language, modality, sae), here in explained.items():
         there = explained.get((reference, modality, sae))
         if language != reference and there is not None:
-            identity = f"fidelity/{language}/{modality}/sae{sae}/neutral.read/ev-gap"
-            yield _interval(plan, identity, there - here, None, "ev-stratum-mean")
+            key = f"fidelity/{language}/{modality}/sae{sae}/{gate_stratum(plan, modality)}"
+            yield _interval(plan, f"{key}/ev-gap", there - here, None, "ev-stratum-mean")
+
+
+def _counted_under(plan: Plan, region: str) -> str | None:
+    """Modality whose strata show which latents fired on a region.
+
+    Firing is counted by language and region over all modalities: words of a text and words beside
+    a picture together.
+    """
+    modalities = (cell.modality for cell in plan.cells)
+    return next((m for m in modalities if (m == "text") == (region == "read")), None)
 
 
 _Place = tuple[str, str, int, str]
 """Language, modality, SAE and source."""
 
 
-def _strata(
-    plan: Plan, confirm: ConfirmObservations
-) -> Iterator[tuple[_Place, pd.DataFrame, pd.DataFrame, pd.DataFrame]]:
-    """Each stratum's sums, losses and firing."""
-    facts = confirm.items.set_index("item")
-    table, losses = (_with_facts(plan, t, facts) for t in (confirm.fidelity, confirm.losses))
-    for part in (confirm.fidelity, confirm.firing, confirm.losses):
-        _refuse_unplanned(plan, part)
+def _strata(plan: Plan, table: pd.DataFrame) -> Iterator[tuple[_Place, pd.DataFrame]]:
+    """The sums of each stratum, languages in the plan's order."""
     strata = table[(table["tokens"] > 0) & table["language"].isin(plan.languages)].groupby(
         ["language", "modality", "sae", "source"]
     )
     for place in sorted(strata.groups, key=lambda p: (plan.languages.index(p[0]), *p[1:])):
-        language, modality, sae, source = place
-        lost = _where(losses, language=language, modality=modality, sae=sae)
-        fired = _where(confirm.firing, language=language, source=source, sae=sae)
-        yield place, strata.get_group(place), lost, fired
+        yield place, strata.get_group(place)
 
 
 def merged(tokens: Sequence[float], spread: Sequence[float], means: Floats) -> tuple[float, Floats]:

@@ -12,8 +12,9 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from compliance.assessment.choosing import choose, covered_languages, fit_items, is_positive
-from compliance.assessment.tables import FitObservations, fit_digest
+from compliance.assessment.cells import reads_otherwise
+from compliance.assessment.choosing import choose, covered_variants, fit_items, is_positive
+from compliance.assessment.tables import FitObservations, fit_digest, of_variant
 from compliance.errors import StatisticsError
 from compliance.records.base import digest_of
 from compliance.records.observation import CALIBRATED
@@ -27,7 +28,7 @@ from compliance.records.plan import (
     Plan,
     Selection,
 )
-from compliance.records.suite import Label
+from compliance.records.suite import Label, Variant
 from compliance.statistics.conformal import cut_off
 from compliance.statistics.ranking import auroc
 from compliance.suites.split import CALIBRATE
@@ -98,11 +99,12 @@ def _orientations(plan: Plan, fit: FitObservations) -> Iterator[Orientation]:
     for probe in plan.probes:
         items = fit_items(fit, probe.concept)
         count = counts[counts["concept"] == probe.concept].set_index("item")["score"]
-        for language in covered_languages(plan, items):
-            part = items[items["language"] == language]
+        for variant in covered_variants(plan, probe.concept, items):
+            part = items[of_variant(items, variant)]
             scores, positive = count.loc[part["item"]].to_numpy(), is_positive(part)
             upwards = auroc(scores[positive], scores[~positive]) >= 0.5
-            yield Orientation(concept=probe.concept, language=language, sign=1 if upwards else -1)
+            sign = 1 if upwards else -1
+            yield Orientation(concept=probe.concept, **variant._asdict(), sign=sign)
 
 
 def _benign_scores(fit: FitObservations) -> dict[tuple[str, ...], np.ndarray]:
@@ -110,7 +112,7 @@ def _benign_scores(fit: FitObservations) -> dict[tuple[str, ...], np.ndarray]:
     benign = fit.items[
         (fit.items["split"] == CALIBRATE) & (fit.items["label"] == Label.NEGATIVE.value)
     ]
-    facts = ["language", "modality", "rendering"]
+    facts = list(Variant._fields)
     scores = fit.scores.merge(benign[["item", *facts]], on="item", validate="many_to_one")
     return {
         key: part.to_numpy(dtype=np.float64)
@@ -121,15 +123,15 @@ def _benign_scores(fit: FitObservations) -> dict[tuple[str, ...], np.ndarray]:
 def _cut_offs(
     plan: Plan, choices: Choices, scores: Mapping[tuple[str, ...], np.ndarray]
 ) -> Iterator[CutOff]:
-    """Of every cell: scorers of all cells, then settings, then its language's neighbours."""
+    """Of every cell: scorers of all cells, then settings, then its variant's neighbours."""
     for cell in plan.cells:
         for scorer in CALIBRATED:
             yield _cut_off(cell, scorer, scorer, plan.alpha, scores)
-        for setting in plan.settings:
+        for setting in (s for s in plan.settings if reads_otherwise(s, cell)):
             alpha = plan.alpha if setting.alpha is None else setting.alpha
             yield _cut_off(cell, setting.cut_off, setting.scorer, alpha, scores)
         for neighbour in choices.neighbours:
-            if (neighbour.concept, neighbour.language) == (cell.concept, cell.language):
+            if (neighbour.concept, neighbour.variant) == (cell.concept, cell.variant):
                 yield _cut_off(cell, neighbour.scorer, neighbour.scorer, plan.alpha, scores)
 
 
@@ -141,10 +143,9 @@ def _cut_off(
     scores: Mapping[tuple[str, ...], np.ndarray],
 ) -> CutOff:
     """Split-conformal on the cell's benign calibrate items. One that cannot be set says why."""
-    rest = (cell.language, cell.modality, cell.rendering)
-    values = scores.get((cell.concept, scorer, *rest))
+    values = scores.get((cell.concept, scorer, *cell.variant))
     if values is None:
-        counted = (cell.concept, "tokens", *rest) in scores
+        counted = (cell.concept, "tokens", *cell.variant) in scores
         reason = (
             "no benign item has a score of it" if counted else "no benign items to calibrate on"
         )

@@ -2,14 +2,14 @@
 
 A result's id is the cell's key and a name; names are listed in docs/reference/results.md. How each
 is computed stands in the module of its idea: `rates`, `ranking`, `detectable`, `misses`,
-`robustness` and `fidelity`.
+`robustness`, `transfer` and `fidelity`.
 """
 
 from collections.abc import Iterator, Mapping
 
 import pandas as pd
 
-from compliance.assessment.cells import CellData, read_cells
+from compliance.assessment.cells import CellData, read_cells, reads_otherwise
 from compliance.assessment.detectable import detectable
 from compliance.assessment.fidelity import fidelity
 from compliance.assessment.misses import misses
@@ -27,6 +27,7 @@ from compliance.assessment.rates import (
 )
 from compliance.assessment.robustness import left_out, repeats, shifts
 from compliance.assessment.tables import ConfirmObservations
+from compliance.assessment.transfer import transfer
 from compliance.assessment.verdicts import MEASURED_BY
 from compliance.records.finding import Result
 from compliance.records.observation import CONTROL_SCORERS
@@ -59,9 +60,10 @@ class Measures:
         self.cells = read_cells(plan, lock, confirm)
 
     def results(self) -> Iterator[Result]:
-        """Results of every cell in the plan's order, then fidelity by language."""
+        """Results of every cell in the plan's order, then gaps to text and fidelity."""
         for data in self.cells.values():
             yield from self._cell(data)
+        yield from transfer(self.plan, self.cells)
         yield from fidelity(self.plan, self.confirm, self.means)
 
     def under(self, setting: Setting, planned: Mapping[str, Result]) -> Iterator[Result]:
@@ -77,7 +79,7 @@ class Measures:
             yield from counts(data)
             if not data.measured:
                 continue
-            if setting.scorer == "probe":
+            if setting.scorer == "probe" or not reads_otherwise(setting, data.cell):
                 ranked = ("auroc-hard", "random-latents", *(f"minus-{c}" for c in DECIDING))
                 yield from (planned[i] for n in ranked if (i := f"{key}/{n}") in planned)
             else:

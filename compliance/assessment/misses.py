@@ -54,7 +54,7 @@ def _names() -> Iterator[str]:
 def _neighbours(lock: Lock, data: CellData) -> list[str]:
     cell = data.cell
     return [n.scorer for n in lock.neighbours
-            if (n.concept, n.language) == (cell.concept, cell.language)]  # fmt: skip
+            if (n.concept, n.variant) == (cell.concept, cell.variant)]  # fmt: skip
 
 
 def _hindrance(data: CellData, neighbours: list[str]) -> str | None:

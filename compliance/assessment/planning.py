@@ -2,29 +2,55 @@
 
 import hashlib
 import math
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import TypeVar
 
 from compliance.errors import PlanError, StatisticsError
 from compliance.records.audit import AuditConfig, Claims, FeatureRef, ProbeConfig
-from compliance.records.plan import Cell, Choices, Plan, PlannedProbe, Rule, Setting, Splits
+from compliance.records.observation import SURFACE
+from compliance.records.plan import (
+    Cell,
+    Choices,
+    Plan,
+    PlannedProbe,
+    Rule,
+    Setting,
+    Splits,
+    region_in,
+)
 from compliance.records.subject import ModelFacts, SaeFacts
-from compliance.records.suite import ConceptSheet, Datasheet, Item, Label, Region
+from compliance.records.suite import (
+    ConceptSheet,
+    Datasheet,
+    Item,
+    Label,
+    Modality,
+    Region,
+    Rendering,
+    Variant,
+)
 from compliance.statistics.conformal import benign_needed
 from compliance.suites.load import Suite
 from compliance.suites.split import CALIBRATE, CONFIRM, DISCOVER, split_groups
 from compliance.suites.wording import has_region
 
 CONTROLS = (
-    "token-count", "ngrams", "random-latents", "random-sae", "permuted-labels", "dense",
-    "reconstruction", "error", "sparse",
+    "token-count", "ngrams", "colour", "pixels", "random-latents", "random-sae", "permuted-labels",
+    "dense", "reconstruction", "error", "sparse",
 )  # fmt: skip
-"""Controls of PROTOCOL section 6. All of them run in every audit."""
+"""Controls of PROTOCOL section 6. All run in every audit that has what they look at: words or
+pictures."""
 
 MOST_RANDOM_LATENTS = 999
 POOLINGS = ("max", "mean", "top-5", "last")
+
+UNFILLED: dict[str, Rendering] = {
+    "text": "plain", "image": "typographic", "image-text": "typographic",
+}  # fmt: skip
+"""Rendering of the planned cells of a concept that has no items in a modality: pictures of its own
+words are what could be made."""
 
 Drawn = TypeVar("Drawn")
 
@@ -49,6 +75,8 @@ def make_plan(
     _refuse_shared_names(suites)
     _refuse_half_paired(config, suites)
     probes = tuple(_probe(p, _sheet(p.concept, suites), saes[0]) for p in config.probes)
+    cells = tuple(_cells(config, suites))
+    modality, rendering = _searched_form(cells, suites, config.claims.reference_language)
     plan = Plan(
         software=software,
         model=model,
@@ -56,14 +84,16 @@ def make_plan(
         suites=tuple(suite.facts for suite in suites),
         probes=probes,
         languages=config.languages,
-        cells=tuple(_cells(config, suites)),
+        cells=cells,
         claims=config.claims,
-        rules=_rules(config.claims),
-        controls=CONTROLS,
+        rules=_rules(config.claims, config.modalities),
+        controls=_controls(config.modalities),
         splits=Splits(),
         alpha=config.alpha,
         bootstrap_draws=config.bootstrap_draws,
         random_latents=_random_latents(saes, probes),
+        search_modality=modality,
+        search_rendering=rendering,
         settings=tuple(_settings(config, probes, saes, suites)),
         robustness=config.robustness,
         batch_tokens=config.batch_tokens,
@@ -78,14 +108,16 @@ def make_plan(
 def planned_items(plan: Plan, suites: Sequence[Suite]) -> dict[str, list[Item]]:
     """Items of the plan by split, ordered by id.
 
-    The discover split is run in all languages, since in-language controls are fitted on it.
+    The discover split is run in all languages and forms, since the controls of each are fitted on
+    it. Modalities and renderings that no cell has are left out.
     """
     splits = split_groups(suites, plan.splits, plan.subset)
     concepts = {probe.concept for probe in plan.probes}
+    variants = {cell.variant for cell in plan.cells}
     found: dict[str, list[Item]] = {DISCOVER: [], CALIBRATE: [], CONFIRM: []}
     for item in sorted((i for s in suites for i in s.items), key=lambda i: i.id):
         wanted = item.concept is None or item.concept in concepts
-        if wanted and item.language in plan.languages and item.group in splits:
+        if wanted and item.variant in variants and item.group in splits:
             found[splits[item.group]].append(item)
     return found
 
@@ -93,10 +125,10 @@ def planned_items(plan: Plan, suites: Sequence[Suite]) -> dict[str, list[Item]]:
 def loss_items(plan: Plan, items: Iterable[Item]) -> list[Item]:
     """Neutral text on which the model also runs on reconstructions, of each language.
 
-    Benign confirm items where there is none.
+    Benign confirm items where there is none. Without pictures: what the model predicts is words.
     """
     label = Label.NEUTRAL if plan.has_neutral_text else Label.NEGATIVE
-    neutral = [item for item in items if item.label is label]
+    neutral = [item for item in items if item.label is label and item.modality == "text"]
     return [
         item
         for language in plan.languages
@@ -108,21 +140,29 @@ def loss_items(plan: Plan, items: Iterable[Item]) -> list[Item]:
 
 
 def repeated_items(plan: Plan, items: Iterable[Item]) -> list[Item]:
-    """Confirm items of each concept in the reference language that are run again on their own."""
+    """Confirm items of each concept in the reference language that are run again on their own.
+
+    As many of each planned modality.
+    """
     mine = [i for i in items if i.language == plan.claims.reference_language]
     return [
         item
         for probe in plan.probes
+        for modality in dict.fromkeys(cell.modality for cell in plan.cells)
         for item in _drawn(
             plan, "repeats",
-            [i for i in mine if i.concept == probe.concept and has_region(i, probe.region)],
+            [i for i in mine
+             if (i.concept, i.modality) == (probe.concept, modality) and _is_read(i, probe)],
             plan.robustness.repeated_items, key=lambda i: i.id,
         )
     ]  # fmt: skip
 
 
 def shifted_items(plan: Plan, choices: Choices, items: Iterable[Item]) -> list[Item]:
-    """Confirm items that are run again under each shift, whole groups in both languages."""
+    """Confirm items that are run again under each shift, whole groups in both languages.
+
+    In every form: a shift for texts changes the texts among them, one for pictures the pictures.
+    """
     mine = [item for item in items if item.concept is not None]
     found: list[Item] = []
     for probe in plan.probes:
@@ -192,16 +232,34 @@ def _probe(config: ProbeConfig, sheet: ConceptSheet, sae: SaeFacts) -> PlannedPr
 
 
 def _cells(config: AuditConfig, suites: Sequence[Suite]) -> Iterable[Cell]:
-    """Concept x language x modality, with the renderings that the items have."""
+    """Concept x language x modality, with the renderings that the concept's items have."""
     items = [item for suite in suites for item in suite.items if item.concept is not None]
     for probe in config.probes:
         for modality in config.modalities:
             found = {i.rendering for i in items
                      if i.concept == probe.concept and i.modality == modality}  # fmt: skip
-            for rendering in sorted(found) or ["plain"]:
+            for rendering in sorted(found) or [UNFILLED[modality]]:
                 for language in config.languages:
                     yield Cell(concept=probe.concept, language=language,
                                modality=modality, rendering=rendering)  # fmt: skip
+
+
+def _searched_form(
+    cells: Sequence[Cell], suites: Sequence[Suite], reference: str
+) -> tuple[Modality, Rendering]:
+    """Text where it is planned; else the first of the forms in which most concepts have items.
+
+    Args:
+        cells: As planned.
+        suites: Of the audit.
+        reference: Latents are searched in this language.
+    """
+    there = {(i.concept, *i.variant) for suite in suites for i in suite.items}
+    forms = dict.fromkeys((cell.modality, cell.rendering) for cell in cells)
+    if ("text", "plain") in forms:
+        return "text", "plain"
+    concepts = {cell.concept for cell in cells}
+    return max(forms, key=lambda form: sum((c, reference, *form) in there for c in concepts))
 
 
 def _random_latents(saes: Sequence[SaeFacts], probes: Sequence[PlannedProbe]) -> int:
@@ -225,8 +283,10 @@ def _settings(
         if planned != {pooling}:
             yield Setting(name=f"pooling-{pooling}", pooling=pooling)
     regions = {probe.concept: probe.region for probe in probes}
-    items = [i for suite in suites for i in suite.items if i.concept in regions]
-    if any(_reads_less_than_all(item, regions[item.concept or ""]) for item in items):
+    items = [i for suite in suites for i in suite.items
+             if i.concept in regions and i.modality == "text"]  # fmt: skip
+    less = any(_reads_less_than_all(item, regions[item.concept or ""]) for item in items)
+    if less and "text" in config.modalities:
         yield Setting(name="region-read", region="read")
     for alpha in (config.alpha / 2, min(2 * config.alpha, 0.5)):
         yield Setting(name=f"alpha-{alpha:g}", alpha=alpha)
@@ -241,11 +301,24 @@ def _reads_less_than_all(item: Item, region: Region) -> bool:
     return region == "last" or roles != {region}
 
 
-def _rules(claims: Claims) -> tuple[Rule, ...]:
-    """PROTOCOL section 11 as data, in the order in which a report lists them."""
+def _controls(modalities: Sequence[str]) -> tuple[str, ...]:
+    """Those of CONTROLS that have something to look at in these modalities."""
+    return tuple(c for c in CONTROLS if set(SURFACE.get(c, modalities)) & set(modalities))
+
+
+def _rules(claims: Claims, modalities: Sequence[str]) -> tuple[Rule, ...]:
+    """PROTOCOL section 11 as data, in the order in which a report lists them.
+
+    A rule about a control that no cell of these modalities has is left out.
+    """
+    surface = (
+        Rule(condition=f"beats-{control}", kind="primary", limit=0.0, modalities=applies_to)
+        for control, applies_to in SURFACE.items()
+        if set(applies_to) & set(modalities)
+    )
     return (
         Rule(condition="beats-token-count", kind="primary", limit=0.0),
-        Rule(condition="beats-ngrams", kind="primary", limit=0.0),
+        *surface,
         Rule(condition="beats-random-latents", kind="primary", limit=0.5),
         Rule(condition="beats-random-sae", kind="primary", limit=0.0),
         Rule(condition="sensitivity", kind="primary", limit=claims.min_sensitivity),
@@ -302,18 +375,18 @@ def _refuse_half_paired(config: AuditConfig, suites: Sequence[Suite]) -> None:
 
 def _refuse_unmeasurable(plan: Plan, suites: Sequence[Suite]) -> None:
     """Cells that are half there, and cut-offs that could not be set, are found before a run."""
-    by_split = planned_items(plan, suites)
+    counts = _counts(plan, planned_items(plan, suites))
     covered = False
-    for probe in plan.probes:
-        for language in plan.languages:
-            fit = _count(by_split[DISCOVER] + by_split[CALIBRATE], probe, language)
-            confirm = _count(by_split[CONFIRM], probe, language)
-            calibrate = _count(by_split[CALIBRATE], probe, language)
-            if not confirm[Label.POSITIVE] and not confirm[Label.HARD_NEGATIVE]:
-                continue
-            covered = True
-            _refuse_half(probe.concept, language, confirm, fit)
-            _refuse_few_benign(plan, probe, language, calibrate[Label.NEGATIVE])
+    for cell in plan.cells:
+        discover, calibrate, confirm = (
+            counts[split, cell.concept, cell.variant] for split in (DISCOVER, CALIBRATE, CONFIRM)
+        )
+        if not confirm[Label.POSITIVE] and not confirm[Label.HARD_NEGATIVE]:
+            continue
+        covered = True
+        place = _place(cell.concept, cell.variant)
+        _refuse_half(place, confirm, discover + calibrate)
+        _refuse_few_benign(plan, place, calibrate[Label.NEGATIVE])
     if not covered:
         raise PlanError(
             "no planned cell has items",
@@ -321,40 +394,55 @@ def _refuse_unmeasurable(plan: Plan, suites: Sequence[Suite]) -> None:
         )
     for probe in plan.probes:
         if probe.features == "discover":
-            language = plan.claims.reference_language
-            _refuse_blind_search(probe, language, _count(by_split[DISCOVER], probe, language))
+            found = counts[DISCOVER, probe.concept, plan.searched]
+            region = region_in(probe.region, plan.search_modality)
+            _refuse_blind_search(_place(probe.concept, plan.searched), region, found)
 
 
-def _count(items: Iterable[Item], probe: PlannedProbe, language: str) -> Counter[Label]:
-    return Counter(
-        item.label
-        for item in items
-        if item.language == language
-        and item.concept in (None, probe.concept)
-        and has_region(item, probe.region)
-    )
+def _is_read(item: Item, probe: PlannedProbe) -> bool:
+    """Whether an item has what the probe reads: the region, or a picture."""
+    return has_region(item, region_in(probe.region, item.modality))
 
 
-def _refuse_half(concept: str, language: str, confirm: Counter[Label], fit: Counter[Label]) -> None:
+def _counts(
+    plan: Plan, by_split: Mapping[str, Sequence[Item]]
+) -> Mapping[tuple[str, str, Variant], Counter[Label]]:
+    """Items that are read, by split, concept and variant; benign ones count for each concept."""
+    found: dict[tuple[str, str, Variant], Counter[Label]] = defaultdict(Counter)
+    for split, items in by_split.items():
+        for item in items:
+            for probe in plan.probes:
+                if item.concept in (None, probe.concept) and _is_read(item, probe):
+                    found[split, probe.concept, item.variant][item.label] += 1
+    return found
+
+
+def _place(concept: str, variant: Variant) -> str:
+    """A cell as messages name it; of plain text the form goes without saying."""
+    form = "" if variant.modality == "text" else f" ({variant.modality}, {variant.rendering})"
+    return f"{concept} in {variant.language}{form}"
+
+
+def _refuse_half(place: str, confirm: Counter[Label], fit: Counter[Label]) -> None:
     for label in (Label.POSITIVE, Label.HARD_NEGATIVE):
         if not confirm[label] or not fit[label]:
             raise PlanError(
-                f"{concept} in {language}: no {label} items on "
+                f"{place}: no {label} items on "
                 f"{'confirm' if not confirm[label] else 'discover and calibrate'}",
                 hint="a cell needs both, in groups enough for every split (about ten)",
             )
     if not confirm[Label.NEGATIVE]:
         raise PlanError(
-            f"{concept} in {language}: no benign items on confirm",
-            hint="add items with label 'negative' and no concept in this language",
+            f"{place}: no benign items on confirm",
+            hint="add items with label 'negative' and no concept in this language and form",
         )
 
 
-def _refuse_blind_search(probe: PlannedProbe, language: str, found: Counter[Label]) -> None:
+def _refuse_blind_search(place: str, region: str, found: Counter[Label]) -> None:
     if not found[Label.POSITIVE] or not found[Label.HARD_NEGATIVE]:
         raise PlanError(
-            f"{probe.concept} in {language}: {found[Label.POSITIVE]} positive and "
-            f"{found[Label.HARD_NEGATIVE]} hard-negative items with region {probe.region!r} on "
+            f"{place}: {found[Label.POSITIVE]} positive and "
+            f"{found[Label.HARD_NEGATIVE]} hard-negative items with region {region!r} on "
             "discover, and a feature is found from both",
             hint="add groups (about ten a concept), or give the probe's features in audit.yaml",
         )
@@ -373,14 +461,14 @@ def _refuse_few_latents(plan: Plan) -> None:
             )
 
 
-def _refuse_few_benign(plan: Plan, probe: PlannedProbe, language: str, found: int) -> None:
+def _refuse_few_benign(plan: Plan, place: str, found: int) -> None:
     try:
         needed = benign_needed(plan.alpha)
     except StatisticsError as error:
         raise PlanError(f"alpha: {error}", hint=error.hint) from error
     if found < needed:
         raise PlanError(
-            f"{probe.concept} in {language}: {found} benign items to calibrate on, "
+            f"{place}: {found} benign items to calibrate on, "
             f"and alpha {plan.alpha:g} needs {needed}; the cut-off cannot be set",
-            hint="add benign items with that region, or declare a larger alpha",
+            hint="add benign items of that form with that region, or declare a larger alpha",
         )

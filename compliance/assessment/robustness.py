@@ -1,7 +1,7 @@
 """Whether the numbers hang on small things (PROTOCOL section 10).
 
-Texts that are changed mechanically, clusters that are left out, and items that are run on their
-own instead of in a batch.
+Texts and pictures that are changed mechanically, clusters that are left out, and items that are
+run on their own instead of in a batch.
 """
 
 import re
@@ -21,11 +21,11 @@ KINDS = ("format", "stratum", "source", "suite")
 
 
 def shifts(plan: Plan, data: CellData, table: pd.DataFrame) -> Iterator[Result]:
-    """The probe on changed texts, at the locked cut-off.
+    """The probe on changed texts or pictures, at the locked cut-off.
 
     Args:
         plan: Frozen.
-        data: The cell, with the scores of the unchanged texts.
+        data: The cell, with the scores of the unchanged items.
         table: SHIFT_COLUMNS.
     """
     mine = table[table["concept"] == data.cell.concept]

@@ -6,6 +6,7 @@ and fidelity stay as they are. Nothing is decided by what comes out.
 
 from collections.abc import Mapping, Sequence
 
+from compliance.assessment.cells import reads_otherwise
 from compliance.assessment.measures import Measures
 from compliance.assessment.numbers import by_id
 from compliance.assessment.verdicts import judge
@@ -23,18 +24,19 @@ def with_settings(
         findings: As planned.
 
     Returns:
-        The findings, and for each cell that is covered the share of settings that agree.
+        The findings, each with the settings that are another choice in its cell; and for each
+        cell that is covered the share of them that agree.
     """
     plan = measures.plan
     shared = {i: r for i, r in results.items() if i.startswith("fidelity/")}
     judged = {
-        setting.name: judge(plan, shared | by_id(measures.under(setting, results)), {})
+        setting: judge(plan, shared | by_id(measures.under(setting, results)), {})
         for setting in plan.settings
     }
     found = tuple(
         finding.model_copy(update={"settings": tuple(
-            SettingVerdict(setting=name, verdict=other[i].verdict, reason=other[i].reason)
-            for name, other in judged.items()
+            SettingVerdict(setting=setting.name, verdict=other[i].verdict, reason=other[i].reason)
+            for setting, other in judged.items() if reads_otherwise(setting, finding.cell)
         )})
         for i, finding in enumerate(findings)
     )  # fmt: skip

@@ -33,12 +33,14 @@ from compliance.records.observation import (
     LOSS_COLUMNS,
     MEAN_COLUMNS,
     NEIGHBOUR_COLUMNS,
+    PATCH_COLUMNS,
     REPEAT_COLUMNS,
     SCORE_COLUMNS,
     SEARCH_COLUMNS,
     SHIFT_COLUMNS,
     VECTOR_COLUMNS,
 )
+from compliance.records.suite import Variant
 
 _TABLES = {
     "items.csv": (ITEM_COLUMNS, 1),
@@ -46,26 +48,27 @@ _TABLES = {
     "search.parquet": (SEARCH_COLUMNS, 4),
     "random_search.parquet": (SEARCH_COLUMNS, 4),
     "vectors.parquet": (VECTOR_COLUMNS, 3),
-    "neighbours.csv": (NEIGHBOUR_COLUMNS, 4),
-    "means.parquet": (MEAN_COLUMNS, 2),
+    "neighbours.csv": (NEIGHBOUR_COLUMNS, 6),
+    "means.parquet": (MEAN_COLUMNS, 3),
     "latents.parquet": (SEARCH_COLUMNS, 4),
     "fidelity.parquet": (FIDELITY_COLUMNS, 3),
-    "firing.parquet": (FIRING_COLUMNS, 4),
+    "firing.parquet": (FIRING_COLUMNS, 5),
     "losses.csv": (LOSS_COLUMNS, 2),
     "shifts.csv": (SHIFT_COLUMNS, 3),
     "repeats.csv": (REPEAT_COLUMNS, 2),
+    "patches.parquet": (PATCH_COLUMNS, 2),
 }
 """Columns of each file, and how many of the first identify a row."""
 
 _TYPES = {
-    **dict.fromkeys(("tokens", "beyond_context", "excluded_sinks"), pa.int64()),
+    **dict.fromkeys(("tokens", "beyond_context", "excluded_sinks", "rows", "columns"), pa.int64()),
     **dict.fromkeys(("sae", "latent"), pa.int32()),
     **dict.fromkeys(("score", "batched", "alone"), pa.float32()),
     **dict.fromkeys(
         ("cosine", "error", "spread", "norm_ratio", "loss", "spliced", "ablated", "divergence"),
         pa.float64(),
     ),
-    "vector": pa.list_(pa.float32()),
+    **dict.fromkeys(("vector", "activations"), pa.list_(pa.float32())),
     "mean": pa.list_(pa.float64()),
     "l0": pa.list_(pa.int32()),
 }
@@ -138,6 +141,7 @@ class ConfirmObservations(_Observations):
     losses: pd.DataFrame
     shifts: pd.DataFrame
     repeats: pd.DataFrame
+    patches: pd.DataFrame
 
 
 def file_digests(files: Mapping[str, bytes]) -> dict[str, str]:
@@ -197,6 +201,12 @@ def read_table(files: Mapping[str, bytes], path: str) -> pd.DataFrame:
         _check_splits(table, path)
     _check_order(table, path, columns[:keys])
     return table
+
+
+def of_variant(table: pd.DataFrame, variant: Variant) -> np.ndarray:
+    """Which rows are of one language, modality and rendering, booleans [n]."""
+    chosen = [(table[name] == value).to_numpy() for name, value in variant._asdict().items()]
+    return np.logical_and.reduce(chosen).astype(bool)
 
 
 def vectors(column: pd.Series) -> np.ndarray:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from compliance.assessment.detectable import could_be_shown
+from compliance.assessment.fidelity import gate_stratum
 from compliance.records.finding import Condition, Finding, Result, Status, Verdict
 from compliance.records.plan import Cell, Plan, Rule
 from compliance.statistics.multiplicity import holm, intersection_union
@@ -16,6 +17,8 @@ Results = Mapping[str, Result]
 MEASURED_BY = {
     "beats-token-count": "minus-tokens",
     "beats-ngrams": "minus-ngrams",
+    "beats-colour": "minus-colour",
+    "beats-pixels": "minus-pixels",
     "beats-random-latents": "random-latents",
     "beats-random-sae": "minus-random-sae",
     "sensitivity": "sensitivity",
@@ -26,7 +29,10 @@ MEASURED_BY = {
 """The result each condition looks at. A condition that is not here is not measured by this
 version, and no cell is supported without it."""
 
-ABOVE = {"beats-token-count", "beats-ngrams", "beats-random-sae", "sensitivity"}
+ABOVE = {
+    "beats-token-count", "beats-ngrams", "beats-colour", "beats-pixels", "beats-random-sae",
+    "sensitivity",
+}  # fmt: skip
 """Conditions whose number must exceed the limit; the others' must stay below it."""
 
 
@@ -78,7 +84,9 @@ def _draft(plan: Plan, cell: Cell, results: Results) -> _Draft:
     }
     measured = _measured(counts)
     conditions = tuple(
-        _condition(plan, rule, cell, results if measured else {}) for rule in plan.rules
+        _condition(plan, rule, cell, results if measured else {})
+        for rule in plan.rules
+        if rule.modalities is None or cell.modality in rule.modalities
     )
     counting = [c for c in conditions if c.status is not Status.NOT_APPLICABLE]
     core = [_p(c) for c in counting if c.kind == "primary"]
@@ -137,15 +145,16 @@ def _status(plan: Plan, rule: Rule, result: Result) -> Status:
 
 
 def _gate(plan: Plan, rule: Rule, cell: Cell, results: Results) -> Condition:
-    """Explained variance on neutral text, of the worst SAE; a point estimate opens or shuts."""
+    """Explained variance of the worst SAE where gates look; a point estimate opens or shuts."""
     below = rule.condition == "explained-variance-gap"
     if below and cell.language == plan.claims.reference_language:
         return _bare(rule, Status.NOT_APPLICABLE)
     limit = rule.limit if rule.limit is not None else 0.0
     worst: tuple[float, Result] | None = None
     for index, _ in enumerate(plan.saes):
-        key = f"fidelity/{cell.language}/{cell.modality}/sae{index}/neutral.read"
-        found = results.get(f"{key}/{'ev-gap' if below else 'ev'}")
+        key = f"fidelity/{cell.language}/{cell.modality}/sae{index}"
+        stratum = gate_stratum(plan, cell.modality)
+        found = results.get(f"{key}/{stratum}/{'ev-gap' if below else 'ev'}")
         if found is None or found.value is None:
             return _bare(rule, Status.NOT_MEASURED)
         inside = limit - found.value if below else found.value - limit

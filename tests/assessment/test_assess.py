@@ -12,7 +12,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 from statsmodels.stats.proportion import proportion_confint
 
-from benchmarks.worlds import World, make_files, make_plan
+from benchmarks.worlds import TEXT_CONTROLS, World, make_files, make_plan
 from compliance.assessment import assess as module
 from compliance.assessment.assess import assess, item_differences, recompute
 from compliance.assessment.tables import ConfirmObservations, FitObservations, file_digests
@@ -21,7 +21,6 @@ from compliance.records.audit import Robustness, Subset, SystemFacts
 from compliance.records.base import digest_of, to_json
 from compliance.records.evidence import Evidence, LawFacts
 from compliance.records.finding import Status, Verdict
-from compliance.records.observation import CONTROL_SCORERS
 from compliance.records.plan import Rule, Setting
 from compliance.records.subject import Environment
 from compliance.suites.split import cut, rank
@@ -215,7 +214,7 @@ def test_a_cell_without_items_is_not_covered_and_keeps_p_1_in_its_family(good):
 # What is dropped is refused or printed
 
 
-@pytest.mark.parametrize("scorer", CONTROL_SCORERS)
+@pytest.mark.parametrize("scorer", TEXT_CONTROLS)
 def test_a_dropped_control_is_printed_and_supports_nothing_that_needs_it(good, scorer):
     evidence, files = good
 
@@ -383,7 +382,7 @@ def test_nothing_depends_on_the_order_of_rows(good):
     assert found == list(evidence.results[: len(found)])
 
 
-@pytest.mark.parametrize("scorer", CONTROL_SCORERS)
+@pytest.mark.parametrize("scorer", TEXT_CONTROLS)
 def test_a_control_that_is_replaced_moves_its_own_rows_and_no_others(good, scorer):
     evidence, files = good
 

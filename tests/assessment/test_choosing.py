@@ -22,12 +22,16 @@ from compliance.errors import PlanError
 from compliance.records.audit import FeatureRef
 from compliance.records.observation import LINEAR_SCORERS
 from compliance.records.plan import Choices, Plan
+from compliance.records.suite import Variant
 from compliance.statistics.ranking import auroc
 from tests.assessment.fit_tables import (
     ELSEWHERE,
     LANGUAGES,
     LATENTS,
+    PICTURE,
     PLANTED,
+    SEEN,
+    TEXT,
     WIDTH,
     make_fit,
     make_plan,
@@ -230,7 +234,7 @@ def test_logistic_controls_score_new_vectors_as_scikit_learn_does(fit, choices, 
     theirs = LogisticRegression(C=1.0 / PLAN.linear_l2, tol=1e-12, max_iter=10_000)
     theirs.fit(vectors(table.loc[items["item"]]), is_positive(items))
 
-    ours = linear_weights(choices.directions, fit)[scorer, "danger", "el"]
+    ours = linear_weights(choices.directions, fit)[scorer, "danger", ("el", *TEXT)]
 
     assert ours.scores(new) == pytest.approx(theirs.decision_function(new), abs=1e-4)
 
@@ -243,7 +247,7 @@ def test_a_difference_of_means_is_the_difference_of_the_means(fit, choices, scor
     table = fit.vectors[fit.vectors["features"] == name].set_index("item")["vector"]
     x, positive = vectors(table.loc[items["item"]]), is_positive(items)
 
-    ours = linear_weights(choices.directions, fit)[scorer, "danger", "ja"]
+    ours = linear_weights(choices.directions, fit)[scorer, "danger", ("ja", *TEXT)]
 
     assert ours.weights == pytest.approx(x[positive].mean(axis=0) - x[~positive].mean(axis=0))
     middle = (x[positive].mean(axis=0) + x[~positive].mean(axis=0)) / 2
@@ -261,7 +265,10 @@ def test_every_language_with_both_labels_has_every_linear_control(fit, choices):
     half = choose(PLAN, without_labels(fit, "el", "positive"))
 
     assert [(d.language, d.scorer) for d in choices.directions] == [
-        (language, scorer) for language in LANGUAGES for scorer in LINEAR_SCORERS
+        (language, scorer)
+        for language in LANGUAGES
+        for scorer in LINEAR_SCORERS
+        if scorer not in ("colour", "pixels")
     ]
     assert {d.language for d in half.directions} == {"en", "ja"}
     assert {s.language for s in half.sparse_probes} == {"en", "ja"}
@@ -431,9 +438,132 @@ def test_coefficients_are_those_of_the_optimum(fit, choices):
     table = fit.vectors[fit.vectors["features"] == one.features].set_index("item")["vector"]
     x, sign = vectors(table.loc[items["item"]]), np.where(is_positive(items), 1.0, -1.0)
 
-    margins = linear_weights([one], fit)["dense", "danger", "en"].scores(x)
+    margins = linear_weights([one], fit)["dense", "danger", ("en", *TEXT)].scores(x)
 
     assert np.array(one.coefficients) == pytest.approx(
         sign * expit(-sign * margins) / PLAN.linear_l2, abs=1e-12
     )
     assert sum(one.coefficients) == pytest.approx(0.0, abs=1e-12)
+
+
+# Pictures
+
+FORMS = (TEXT, PICTURE)
+BOTH = make_plan(forms=FORMS)
+
+
+@pytest.fixture(scope="module")
+def pictured() -> FitObservations:
+    return make_fit(forms=FORMS)
+
+
+@pytest.fixture(scope="module")
+def of_both(pictured) -> Choices:
+    return choose(BOTH, pictured)
+
+
+def test_pictures_are_not_searched_where_texts_are(pictured, of_both):
+    """On pictures another latent fires on all positives, and on twice as many items."""
+    (probe,) = of_both.probes
+
+    assert probe.features == (PLANTED,)
+    assert (probe.selection.positives, probe.selection.hard_negatives) == (16, 16)
+    assert of_both.permuted_probes[0].selection.positives == 16
+    assert of_both.random_probes[0].selection.hard_negatives == 16
+    seen = BOTH.model_copy(update={"search_modality": "image", "search_rendering": "typographic"})
+    assert [p.features for p in select_features(seen, pictured)] == [(SEEN,)]
+
+
+def test_each_variant_has_the_linear_controls_that_it_can_have(of_both):
+    found = {v: [d.scorer for d in of_both.directions if d.variant == v]
+             for v in dict.fromkeys(d.variant for d in of_both.directions)}  # fmt: skip
+
+    assert list(found) == [cell.variant for cell in BOTH.cells]
+    every = list(LINEAR_SCORERS)
+    for variant, scorers in found.items():
+        gone = {"colour", "pixels"} if variant.modality == "text" else {"ngrams"}
+        assert scorers == [scorer for scorer in every if scorer not in gone]
+    assert {d.features for d in of_both.directions if d.scorer == "colour"} == {"colour"}
+
+
+def test_words_and_a_picture_together_have_all_surface_controls(pictured):
+    both = ("image-text", "typographic")
+    items = pictured.items
+    mixed = replace(pictured, items=items.assign(
+        modality=items["modality"].replace("image", "image-text")))  # fmt: skip
+    words = mixed.vectors[mixed.vectors["features"] == "colour"].assign(features="ngrams")
+    mixed = replace(mixed, vectors=pd.concat([mixed.vectors, words]))
+
+    found = choose(make_plan(forms=(TEXT, both)), stored(mixed)).directions
+
+    assert [d.scorer for d in found if d.variant == ("en", *both)] == list(LINEAR_SCORERS)
+
+
+def test_a_control_of_pictures_is_fitted_on_pictures(pictured, of_both):
+    weights = linear_weights(of_both.directions, pictured)
+    items = pictured.items[(pictured.items["language"] == "el")
+                           & (pictured.items["modality"] == "image")
+                           & (pictured.items["label"] != "negative")]  # fmt: skip
+    table = pictured.vectors[pictured.vectors["features"] == "colour"].set_index("item")["vector"]
+    x, positive = vectors(table.loc[items["item"]]), is_positive(items)
+    theirs = LogisticRegression(C=1.0 / PLAN.linear_l2, tol=1e-12, max_iter=10_000).fit(x, positive)
+
+    ours = weights["colour", "danger", Variant("el", *PICTURE)]
+
+    assert ours.scores(x) == pytest.approx(theirs.decision_function(x), abs=1e-4)
+    assert ("colour", "danger", Variant("el", *TEXT)) not in weights
+    dense = [weights["dense", "danger", Variant("el", *form)].weights for form in FORMS]
+    assert not np.allclose(*dense)
+
+
+def test_pictures_beside_them_change_no_direction_of_texts(pictured, of_both):
+    mine = pictured.items["modality"] == "text"
+    alone = {
+        name: table[table["item"].isin(pictured.items[mine]["item"])].reset_index(drop=True)
+        for name, table in vars(pictured).items()
+        if "item" in table
+    }
+
+    found = choose(PLAN, replace(pictured, **alone))
+
+    assert found.probes == of_both.probes
+    texts = [d for d in of_both.directions if d.modality == "text"]
+    assert list(found.directions) == texts
+    assert list(found.sparse_probes) == [s for s in of_both.sparse_probes if s.modality == "text"]
+
+
+def test_a_sparse_probe_finds_what_fires_on_pictures(of_both):
+    found = {s.variant: s.features for s in of_both.sparse_probes if s.scorer == "sparse-1"}
+
+    assert {found[language, *PICTURE] for language in LANGUAGES} == {(SEEN,)}
+    assert found["en", *TEXT] == (PLANTED,) and found["ja", *TEXT] == (ELSEWHERE,)
+
+
+def test_neighbours_are_those_of_a_variant(of_both):
+    found = [(n.variant, n.feature.sae, n.feature.latent) for n in of_both.neighbours]
+
+    assert found == [
+        (("el", *PICTURE), 0, 13), (("el", *TEXT), 0, 11), (("ja", *TEXT), 1, 7),
+    ]  # fmt: skip
+
+
+def test_the_weakest_language_is_that_of_texts(pictured):
+    """In Greek pictures the probe ranks worst of all, and that decides nothing."""
+    items = pictured.items.set_index("item").loc[pictured.search["item"]].reset_index()
+    greek = (items["language"] == "el") & (items["modality"] == "image")
+    hard = greek & (items["label"] == "hard-negative") & (pictured.search["latent"] == 3)
+    worse = replace(pictured, search=pictured.search.assign(
+        score=pictured.search["score"] + 50.0 * hard.to_numpy()))  # fmt: skip
+
+    assert choose(BOTH, worse).shifted_languages == {"danger": ("en", "ja")}
+
+
+def test_a_variant_that_is_not_planned_is_not_fitted(pictured):
+    found = choose(PLAN, pictured)
+
+    assert {d.modality for d in found.directions} == {"text"}
+    assert {s.modality for s in found.sparse_probes} == {"text"}
+
+
+def test_refitting_pictures_gives_the_same_choices(pictured, of_both):
+    assert refit(BOTH, of_both, pictured) == of_both

@@ -194,8 +194,8 @@ def test_latents_are_alive_dead_or_dense(tables):
     confirm, means = tables
     tokens = 5 * int(((confirm.items["label"] == "negative")
                       & (confirm.items["language"] == "en")).sum())  # fmt: skip
-    rows = [("en", "neutral", 0, 1, 1), ("en", "neutral", 0, 2, tokens // 10),
-            ("en", "neutral", 0, 3, tokens // 10 + 1)]  # fmt: skip
+    rows = [("en", "read", "neutral", 0, 1, 1), ("en", "read", "neutral", 0, 2, tokens // 10),
+            ("en", "read", "neutral", 0, 3, tokens // 10 + 1)]  # fmt: skip
     firing = pd.DataFrame(rows, columns=list(FIRING_COLUMNS))
 
     found = {r.id: r for r in fidelity(PLAN, replace(confirm, firing=firing), means)}

@@ -14,9 +14,12 @@ from compliance.assessment.locking import make_lock, recomputed_lock
 from compliance.assessment.tables import FitObservations
 from compliance.records.base import digest_of, to_json
 from compliance.records.observation import CALIBRATED
-from compliance.records.plan import Cell, CutOff, Lock
+from compliance.records.plan import Cell, CutOff, Lock, Setting
 from tests.assessment.fit_tables import (
+    BRIGHTER,
     LANGUAGES,
+    PICTURE,
+    TEXT,
     digests,
     make_fit,
     make_plan,
@@ -291,3 +294,59 @@ def parts(lock: Lock) -> dict[str, str]:
     }
     rest = {name: value for name, value in plain.items() if name not in ("directions", "cut_offs")}
     return {name: repr(value) for name, value in (found | rest).items()}
+
+
+# Pictures
+
+READ = Setting(name="region-read", region="read")
+BOTH = make_plan(forms=(TEXT, PICTURE), settings=(*PLAN.settings, READ))
+
+
+@pytest.fixture(scope="module")
+def pictured() -> FitObservations:
+    return make_fit(forms=(TEXT, PICTURE))
+
+
+@pytest.fixture(scope="module")
+def of_both(pictured) -> Lock:
+    return locked(pictured, BOTH)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("form", [TEXT, PICTURE])
+def test_a_cut_off_is_set_on_benign_items_of_its_own_form(pictured, of_both, form, language):
+    """Benign pictures score far above benign texts: mixed, either cut-off would be another."""
+    items = pictured.items
+    mine = items[(items["language"] == language) & (items["label"] == "negative")
+                 & (items["modality"] == form[0])]["item"]  # fmt: skip
+    table = pictured.scores[pictured.scores["scorer"] == "probe"]
+    scores = sorted(table[table["item"].isin(mine)]["score"])
+    (found,) = [c for c in of_both.cut_offs
+                if c.scorer == "probe" and c.cell.variant == (language, *form)]  # fmt: skip
+
+    assert (found.value, found.n) == (scores[found.rank - 1], 60)
+    assert found.rank == ceil(61 * (1 - Fraction(1, 20)))
+    assert (found.value > BRIGHTER / 2) == (form == PICTURE)
+
+
+def test_pictures_of_equal_size_are_oriented_upwards(of_both):
+    signs = {o.variant: o.sign for o in of_both.orientations}
+
+    assert len(signs) == 6
+    assert {signs[language, *PICTURE] for language in LANGUAGES} == {1}
+
+
+def test_settings_and_neighbours_have_cut_offs_where_they_are_read(of_both):
+    found = {(c.scorer, c.cell.modality, c.cell.language) for c in of_both.cut_offs}
+
+    assert {modality for scorer, modality, _ in found if scorer == READ.cut_off} == {"text"}
+    assert {modality for scorer, modality, _ in found if scorer == "probe@sae-1"} == {
+        "text", "image",
+    }  # fmt: skip
+    for latent, modality in (("latent/0/11", "text"), ("latent/0/13", "image")):
+        assert [where for scorer, *where in found if scorer == latent] == [[modality, "el"]]
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_an_auditor_makes_the_same_lock_of_pictures(pictured, of_both, deep):
+    assert recomputed_lock(BOTH, of_both, pictured, digests(pictured), deep=deep) == of_both

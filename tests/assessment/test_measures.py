@@ -3,13 +3,14 @@
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from benchmarks.worlds import World, make_files, make_plan
+from benchmarks.worlds import TEXT_CONTROLS, World, make_files, make_plan
 from compliance.assessment.cells import CellData, read_cells
 from compliance.assessment.detectable import detectable
 from compliance.assessment.measures import Measures
@@ -18,12 +19,14 @@ from compliance.assessment.rates import activity, gap
 from compliance.assessment.robustness import left_out, repeats, shifts
 from compliance.assessment.sweep import with_settings
 from compliance.assessment.tables import ConfirmObservations, FitObservations
-from compliance.assessment.verdicts import error_bound, judge
+from compliance.assessment.verdicts import MEASURED_BY, error_bound, judge
+from compliance.records.audit import TextShift
 from compliance.records.finding import Result
 from compliance.records.observation import CONTROL_SCORERS
 from compliance.records.plan import Lock, Setting
 from compliance.statistics.delong import delong_auroc, delong_difference
 from compliance.statistics.proportion import tango_interval
+from tests.assessment.picture_world import make_picture_files, make_picture_plan, picture_world
 
 PLAN = make_plan(bootstrap_draws=200, settings=(Setting(name="pooling-mean", pooling="mean"),))
 WORLD = World(
@@ -58,15 +61,15 @@ def unpaired(confirm: ConfirmObservations) -> ConfirmObservations:
 
 
 def test_every_scorer_has_its_auroc_and_every_control_its_difference(cells):
-    found = by_name([*areas(PLAN, cells[KEY]), *leads(PLAN, cells[KEY], CONTROL_SCORERS)])
+    found = by_name([*areas(PLAN, cells[KEY]), *leads(PLAN, cells[KEY], TEXT_CONTROLS)])
 
     assert set(found) == {
         "auroc-hard", "auroc-benign",
-        *(f"auroc-hard.{s}" for s in CONTROL_SCORERS),
+        *(f"auroc-hard.{s}" for s in TEXT_CONTROLS),
         *(f"auroc-benign.{s}" for s in ("tokens", "random-sae", "dense", "reconstruction")),
-        *(f"minus-{s}" for s in CONTROL_SCORERS),
+        *(f"minus-{s}" for s in TEXT_CONTROLS),
     }  # fmt: skip
-    for scorer in CONTROL_SCORERS:
+    for scorer in TEXT_CONTROLS:
         lead = found["auroc-hard"].value - found[f"auroc-hard.{scorer}"].value
         assert found[f"minus-{scorer}"].value == pytest.approx(lead)
     assert found["auroc-hard"].method == "auroc-bootstrap"
@@ -199,7 +202,7 @@ def test_shifts_are_judged_at_the_locked_cut_off(seen, cells):
 
     found = by_name(shifts(PLAN, data, confirm.shifts))
 
-    assert set(found) == {f"shift.{s}.{n}" for s in PLAN.robustness.shifts
+    assert set(found) == {f"shift.{s}.{n}" for s in get_args(TextShift)
                           for n in ("sensitivity", "auroc-hard", "change")}  # fmt: skip
     assert found["shift.typos.sensitivity"].successes == after.sum()
     expected = tango_interval(int((after & ~before).sum()), int((before & ~after).sum()), 20, 0.95)
@@ -304,14 +307,23 @@ def documented(heading: str) -> list[tuple[re.Pattern, set[str]]]:
 
 @pytest.fixture(scope="module")
 def everything(seen) -> list[Result]:
-    """All results of a paired and of an unpaired audit."""
+    """All results of a paired and of an unpaired audit of texts, and of one with pictures."""
     lock, confirm, fit = seen
+    plan = make_picture_plan(bootstrap_draws=200)
+    other, files = make_picture_files(
+        plan, WORLD, picture_world({"en": 3.0, "el": 3.0}, benign=240)
+    )
+    pictures = ConfirmObservations.from_files(files), FitObservations.from_files(files).means
+    audits = (
+        Measures(PLAN, lock, confirm, fit.means),
+        Measures(PLAN, lock, unpaired(confirm), fit.means),
+        Measures(plan, other, *pictures),
+    )
     found = []
-    for table in (confirm, unpaired(confirm)):
-        measures = Measures(PLAN, lock, table, fit.means)
+    for measures in audits:
         results = {r.id: r for r in measures.results()}
-        _, kept = with_settings(measures, results, judge(PLAN, results, {}))
-        found += [*results.values(), *kept, error_bound(PLAN)]
+        _, kept = with_settings(measures, results, judge(measures.plan, results, {}))
+        found += [*results.values(), *kept, error_bound(measures.plan)]
     return found
 
 
@@ -339,3 +351,18 @@ def test_every_method_is_explained_and_no_other(everything):
     text = PAGE.read_text(encoding="utf-8").split("\n## Methods\n")[1].split("\n## ")[0]
 
     assert set(re.findall(r"^\| `([^`]+)` \|", text, re.M)) == {r.method for r in everything}
+
+
+def test_conditions_of_pictures_are_those_of_a_plan_with_pictures():
+    text = (
+        PAGE.read_text(encoding="utf-8").split("\n## Conditions of pictures\n")[1].split("\n## ")[0]
+    )
+    rows = [[c.strip() for c in line.strip("|").split(" |")]
+            for line in text.splitlines() if line.startswith("| `")]  # fmt: skip
+    rules = [rule for rule in make_picture_plan().rules if rule.modalities]
+
+    assert rows == [
+        [f"`{r.condition}`", r.kind, f"`{MEASURED_BY[r.condition]}`", "above 0",
+         ", ".join(f"`{modality}`" for modality in r.modalities)]
+        for r in rules
+    ]  # fmt: skip

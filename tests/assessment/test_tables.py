@@ -25,6 +25,7 @@ from compliance.records.observation import (
     FIT_FILES,
     ITEM_COLUMNS,
     LOSS_COLUMNS,
+    PATCH_COLUMNS,
     REPEAT_COLUMNS,
     SCORE_COLUMNS,
     SEARCH_COLUMNS,
@@ -45,10 +46,17 @@ ROWS = {
         ("a", 0, "assistant", 2, 1 / 3, 2 / 3, np.array([1 / 3, 2.0]), 1.9, 2.1, np.array([4, 5])),
         ("a", 0, "user", 1, 0.1, 0.2, np.array([0.1, 2.0]), 0.9, 1.1, np.array([6])),
     ]),
-    "firing.parquet": (FIRING_COLUMNS, [("en", "items", 0, 5, 7), ("en", "neutral", 0, 5, 9)]),
+    "firing.parquet": (FIRING_COLUMNS, [
+        ("en", "image", "items", 0, 5, 3), ("en", "read", "items", 0, 5, 7),
+        ("en", "read", "neutral", 0, 5, 9),
+    ]),
     "losses.csv": (LOSS_COLUMNS, [("a", 0, 7, 1 / 3, 2 / 3, 1e10 / 3, 1e-9 / 3)]),
     "shifts.csv": (SHIFT_COLUMNS, [("a", "c", "typos", -0.5)]),
     "repeats.csv": (REPEAT_COLUMNS, [("a", "c", 0.5, 0.25)]),
+    "patches.parquet": (PATCH_COLUMNS, [
+        ("a", "c", 1, 2, np.array([0.5, 0.0], np.float32)),
+        ("b", "c", 0, 0, np.array([0.25], np.float32)),
+    ]),
 }  # fmt: skip
 
 
