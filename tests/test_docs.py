@@ -270,6 +270,7 @@ def table_pages() -> dict[str, tuple[str, ...]]:
         "confirm/losses.csv": tables.LOSS_COLUMNS,
         "confirm/shifts.csv": tables.SHIFT_COLUMNS,
         "confirm/repeats.csv": tables.REPEAT_COLUMNS,
+        "confirm/patches.parquet": tables.PATCH_COLUMNS,
     }
 
 

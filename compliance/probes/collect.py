@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from compliance.probes.fidelity import ROLES
-from compliance.probes.shards import Shard
+from compliance.probes.shards import REGIONS, Shard
 from compliance.probes.task import Task
 from compliance.records.observation import (
     FIDELITY_COLUMNS,
@@ -18,6 +18,7 @@ from compliance.records.observation import (
     ITEM_COLUMNS,
     LOSS_COLUMNS,
     MEAN_COLUMNS,
+    PATCH_COLUMNS,
     REPEAT_COLUMNS,
     SCORE_COLUMNS,
     SEARCH_COLUMNS,
@@ -95,18 +96,21 @@ def vector_table(shards: Sequence[Shard], task: Task) -> pd.DataFrame:
 
 
 def mean_table(shards: Sequence[Shard], plan: Plan, items: Mapping[str, Placed]) -> pd.DataFrame:
-    """Mean of each SAE's target by language, MEAN_COLUMNS, merged in the order of items' ids."""
-    parts = [
-        (items[str(s.items[int(row[0])])].item.language, int(row[1]), str(s.items[int(row[0])]),
-         int(row[2]), int(row[3]), mean)
-        for s in shards
-        for row, mean in zip(s.sums, s.means, strict=True)
-    ]  # fmt: skip
-    merged: dict[tuple[str, int], tuple[int, np.ndarray]] = {}
-    for language, sae, _, _, tokens, mean in sorted(parts, key=lambda part: part[:4]):
-        before, so_far = merged.get((language, sae), (0, np.zeros_like(mean)))
+    """Mean of each SAE's target by language, on words and on pictures, MEAN_COLUMNS.
+
+    Merged in the order of items' ids.
+    """
+    parts = []
+    for s in shards:
+        for row, mean in zip(s.sums, s.means, strict=True):
+            name, sae, role, tokens = str(s.items[int(row[0])]), *(int(n) for n in row[1:4])
+            region = "image" if ROLES[role] == "image" else "read"
+            parts.append((items[name].item.language, region, sae, name, role, tokens, mean))
+    merged: dict[tuple[str, str, int], tuple[int, np.ndarray]] = {}
+    for *key, _, _, tokens, mean in sorted(parts, key=lambda part: part[:5]):
+        before, so_far = merged.get(tuple(key), (0, np.zeros_like(mean)))
         total = before + tokens
-        merged[language, sae] = (total, so_far + (mean - so_far) * (tokens / total))
+        merged[tuple(key)] = (total, so_far + (mean - so_far) * (tokens / total))
     rows = [(*key, tokens, mean) for key, (tokens, mean) in merged.items()]
     return pd.DataFrame(rows, columns=list(MEAN_COLUMNS))
 
@@ -125,14 +129,25 @@ def fidelity_table(shards: Sequence[Shard]) -> pd.DataFrame:
 
 
 def firing_table(shards: Sequence[Shard], plan: Plan) -> pd.DataFrame:
-    """Tokens on which each latent fired, by language and source, FIRING_COLUMNS."""
-    rows = np.concatenate([np.empty((0, 5), np.int64), *(s.firing for s in shards)])
-    keys = ["language", "source", "sae", "latent"]
+    """Tokens on which each latent fired, by language, region and source, FIRING_COLUMNS."""
+    rows = np.concatenate([np.empty((0, 6), np.int64), *(s.firing for s in shards)])
+    keys = ["language", "region", "source", "sae", "latent"]
     summed = pd.DataFrame(rows, columns=list(FIRING_COLUMNS)).groupby(keys, as_index=False).sum()
     return summed.assign(
         language=[plan.languages[code] for code in summed["language"]],
+        region=[REGIONS[code] for code in summed["region"]],
         source=[SOURCES[code] for code in summed["source"]],
     )
+
+
+def patch_table(shards: Sequence[Shard], plan: Plan) -> pd.DataFrame:
+    """The probe on each token of each picture, PATCH_COLUMNS."""
+    rows = [
+        (str(s.items[int(i)]), plan.probes[int(p)].concept, int(high), int(wide), values)
+        for s in shards
+        for (i, p, high, wide), values in zip(s.patches_of, s.patches, strict=True)
+    ]
+    return pd.DataFrame(rows, columns=list(PATCH_COLUMNS))
 
 
 def loss_table(shards: Sequence[Shard]) -> pd.DataFrame:

@@ -14,13 +14,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from compliance.probes.hooks import capture
+from compliance.errors import ProbeError
+from compliance.probes.hooks import VISION, capture
+from compliance.probes.inputs import Pictures, Preparer, model_inputs, own_states
 from compliance.probes.reading import Reading
 from compliance.probes.rows import Rows
 from compliance.probes.shards import Shard, read_shard, shard_bytes
 from compliance.probes.subject import Subject
 from compliance.probes.task import ALONE, Reader, Task
-from compliance.probes.tokens import Prepared, prepare
+from compliance.probes.tokens import Prepared
 from compliance.records.base import digest_of
 from compliance.records.suite import Item
 from compliance.storage import write_bytes
@@ -29,21 +31,28 @@ Progress = Callable[[int, int, float | None], None]
 """Called with items done, items in all, and seconds left where they can be told."""
 
 
-def prepare_items(items: Sequence[Item], subject: Subject) -> list[Prepared]:
-    """Tokenise all items first, so that one that cannot be read ends a run before it begins."""
-    return [prepare(item, subject.tokenizer, limit=position_limit(subject)) for item in items]
+def prepare_items(
+    items: Sequence[Item], subject: Subject, pictures: Pictures | None = None
+) -> list[Prepared]:
+    """Tokenise all items first, so that one that cannot be read ends a run before it begins.
 
+    Args:
+        items: In any order.
+        subject: What will read them.
+        pictures: Gives the picture of an item that has one; needed where one does.
 
-def position_limit(subject: Subject) -> int | None:
-    """Tokens that the model has positions for; None where it has no limit."""
-    return getattr(subject.model.config.get_text_config(), "max_position_embeddings", None)
+    Raises:
+        ProbeError: The subject cannot read an item.
+    """
+    preparer = Preparer(subject, pictures)
+    return [preparer.prepare(item) for item in items]
 
 
 def make_batches(work: Sequence[Prepared], tokens: int) -> list[list[Prepared]]:
     """Batches of items of like length, of at most ``tokens`` tokens after padding."""
     batches: list[list[Prepared]] = []
-    for prepared in sorted(work, key=lambda p: (len(p.ids), p.item.id)):
-        width = len(prepared.ids)
+    for prepared in sorted(work, key=lambda p: (p.length, p.item.id)):
+        width = prepared.length
         if batches and (len(batches[-1]) + 1) * width <= tokens:
             batches[-1].append(prepared)
         else:
@@ -64,8 +73,10 @@ def observe(
         progress: Told after each shard.
 
     Raises:
-        ProbeError: A hook did not fire or gave numbers that are not finite.
+        ProbeError: A hook did not fire or gave numbers that are not finite; or an item without a
+            picture is to be read in a vision tower.
     """
+    _refuse_words(work, reader)
     batches = make_batches(work, 0 if task.stage in ALONE else task.plan.batch_tokens)
     of_task, left = task.digest, sum(_cost(batch) for batch in batches)
     done, spent, ran = 0, 0.0, 0
@@ -86,27 +97,31 @@ def observe(
 
 def observe_batch(batch: Sequence[Prepared], task: Task, reader: Reader) -> Shard:
     """One forward pass up to the deepest hook, and everything that is read from it."""
-    captured = _forward(batch, reader)
     rows = Rows(task, reader)
-    for i, prepared in enumerate(batch):
-        states = {hook: values[i, : len(prepared.ids)].float() for hook, values in captured.items()}
+    for prepared, states in zip(batch, states_of(batch, reader), strict=True):
         rows.add(Reading(prepared, states, reader, task.plan.sink_norm_ratio))
     return rows.shard()
 
 
-def _forward(batch: Sequence[Prepared], reader: Reader) -> dict[str, Tensor]:
-    """Right-padded, so that a token's position does not depend on its neighbours."""
-    width = max(len(p.ids) for p in batch)
-    pad = reader.subject.tokenizer.pad_token_id or 0
-    device = reader.subject.model.device
-    ids = torch.full((len(batch), width), pad, dtype=torch.long)
-    mask = torch.zeros((len(batch), width), dtype=torch.long)
-    for i, prepared in enumerate(batch):
-        ids[i, : len(prepared.ids)] = torch.tensor(prepared.ids)
-        mask[i, : len(prepared.ids)] = 1
+def states_of(batch: Sequence[Prepared], reader: Reader) -> list[dict[str, Tensor]]:
+    """Each item's own rows at every hook, ``[tokens, d]`` float32, of one forward pass."""
+    inputs, subject = model_inputs(batch, reader.subject), reader.subject
+    ids, mask = inputs.pop("input_ids", None), inputs.pop("attention_mask", None)
     with torch.inference_mode():
-        return capture(reader.subject.model, ids.to(device), mask.to(device), reader.hook_names)
+        captured = capture(subject.model, ids, mask, reader.hook_names, **inputs)
+    own = {hook: own_states(values, hook, batch, subject) for hook, values in captured.items()}
+    return [{hook: values[i] for hook, values in own.items()} for i in range(len(batch))]
+
+
+def _refuse_words(work: Sequence[Prepared], reader: Reader) -> None:
+    words = [p.item.id for p in work if p.shown is None]
+    if words and any(name.startswith(VISION) for name in reader.hook_names):
+        raise ProbeError(
+            f"item {words[0]}: has no picture, and the SAE reads the vision tower, which sees no "
+            "words",
+            hint="leave texts out of the audit: modalities: [image]",
+        )
 
 
 def _cost(batch: Sequence[Prepared]) -> int:
-    return sum(len(p.ids) for p in batch)
+    return sum(p.length for p in batch)

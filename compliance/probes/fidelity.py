@@ -11,7 +11,9 @@ from torch import Tensor
 
 from compliance.probes.reading import Reading
 
-ROLES = ("user", "assistant")
+ROLES = ("user", "assistant", "image")
+"""Whose words a token is, or that it is of a picture."""
+
 SMALLEST_NORM = 1e-12
 """A norm below is taken as this in a ratio of norms; no residual of a model is as small."""
 
@@ -48,9 +50,9 @@ def role_sums(reading: Reading, sae: int) -> Iterator[RoleSums]:
             yield _sums(role, target[rows], found[rows], fired[rows])
 
 
-def fired_tokens(reading: Reading, sae: int) -> Tensor:
-    """On how many read tokens each latent fired, int64 ``[d_sae]``."""
-    return (reading.latents(sae) != 0).sum(dim=0)
+def fired_tokens(reading: Reading, sae: int, region: str) -> Tensor:
+    """On how many read tokens of a region each latent fired, int64 ``[d_sae]``."""
+    return (reading.latents(sae)[reading.rows(sae, region)] != 0).sum(dim=0)
 
 
 def _sums(role: int, x: Tensor, x_hat: Tensor, fired: Tensor) -> RoleSums:

@@ -9,6 +9,10 @@ TransformerLens family by family (``tests/probes/test_hooks.py``)::
     with replaced(model, "blocks.6.hook_resid_pre", change):  # the model goes on from change(x)
         model(ids)
 
+Of a vision-language model these names mean the text stream; ``vision.blocks.6.hook_resid_post`` is
+a place in its vision tower, which knows pictures or tiles, or the patches of all pictures end to
+end: ``[pictures, patches, d]`` or ``[patches, d]``.
+
 The stack of blocks is found by its structure, since its path moves between versions. Only the
 residual stream is read in families outside the table: its place is the same in all of them.
 """
@@ -30,6 +34,9 @@ from compliance.errors import ProbeError, SaeError
 Side = Literal["input", "output"]
 
 EMBED = "hook_embed"
+VISION = "vision."
+"""How names of places in the vision tower of a vision-language model begin."""
+
 _RESIDUAL: dict[str, tuple[str, Side]] = {
     "hook_resid_pre": ("", "input"),
     "hook_resid_post": ("", "output"),
@@ -99,11 +106,19 @@ class Site:
 
     @property
     def width(self) -> int | None:
-        """Numbers a token has here, where the module tells it (at ``hook_z``); else None."""
+        """Numbers a token has here, where the module tells it (``hook_z``, vision); else None."""
         if self.side == "input" and isinstance(self.module, nn.Linear | Conv1D):
             weight = self.module.weight
             return weight.shape[1] if isinstance(self.module, nn.Linear) else weight.shape[0]
+        if self.hook_name.startswith(VISION):
+            return _norm_width(self.module)
         return None
+
+
+def _norm_width(block: nn.Module) -> int | None:
+    """Numbers that a block's first norm takes, which the residual stream has."""
+    norms = (module for module in block.modules() if "Norm" in type(module).__name__)
+    return next((len(p) for norm in norms for p in norm.parameters() if p.ndim == 1), None)
 
 
 def resolve(model: nn.Module, hook_name: str) -> Site:
@@ -113,6 +128,8 @@ def resolve(model: nn.Module, hook_name: str) -> Site:
         SaeError: The model has no such place; the message lists the nearest it has.
         ProbeError: No stack of blocks can be told in the model.
     """
+    if hook_name.startswith(VISION):
+        return _in_tower(model, hook_name)
     path, blocks = _block_stack(model)
     family = _text_config(model).model_type
     if hook_name == EMBED and family in _FAMILIES:
@@ -139,17 +156,20 @@ def hook_names(model: nn.Module) -> tuple[str, ...]:
     count = block_count(model)
     inside = (f"blocks.{number}.{place}" for number in range(count) for place in _places(model))
     before = (EMBED,) if _text_config(model).model_type in _FAMILIES else ()
-    return (*before, *inside)
+    tower = _vision_stack(model)
+    seen = range(len(tower[1]) if tower else 0)
+    vision = (f"{VISION}blocks.{number}.{place}" for number in seen for place in _RESIDUAL)
+    return (*before, *inside, *vision)
 
 
 def block_count(model: nn.Module) -> int:
-    """Number of text blocks."""
+    """Number of text blocks, or of blocks of a vision encoder."""
     return len(_block_stack(model)[1])
 
 
 def capture(
     model: nn.Module,
-    input_ids: Tensor,
+    input_ids: Tensor | None,
     attention_mask: Tensor | None,
     hook_names: Sequence[str],
     **inputs: Any,
@@ -158,14 +178,16 @@ def capture(
 
     Args:
         model: A transformers model in evaluation mode.
-        input_ids: ``[batch, position]``. Pad on the right, or give ``position_ids`` too.
+        input_ids: ``[batch, position]``. Pad on the right, or give ``position_ids`` too. None for
+            a vision encoder, which reads pixels alone.
         attention_mask: 1 at real tokens; absent where all are real.
         hook_names: SAELens' names of the places.
         **inputs: Further inputs of the model, such as ``pixel_values``.
 
     Returns:
         ``[batch, position, d]`` by hook name, on the model's device. What stands at padding is
-        whatever the model computed there.
+        whatever the model computed there. In a vision tower ``[pictures, patches, d]`` or
+        ``[patches, d]``.
 
     Raises:
         SaeError: The model has no such place.
@@ -173,8 +195,10 @@ def capture(
     """
     sites = [resolve(model, name) for name in dict.fromkeys(hook_names)]
     seen = _Seen(len(sites))
+    if input_ids is not None:
+        inputs |= {"input_ids": input_ids, "attention_mask": attention_mask, "use_cache": False}
     with _attached(sites, seen), torch.no_grad(), suppress(_AllSeen):
-        model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False, **inputs)
+        model(**inputs)
     for site in sites:
         _check(site, seen.values.get(site.hook_name, []), input_ids, attention_mask)
     return {site.hook_name: seen.values[site.hook_name][0] for site in sites}
@@ -302,17 +326,18 @@ def _place(site: Site) -> str:
     return f"{site.hook_name} ({site.side} of {site.path})"
 
 
-def _check(site: Site, seen: list[Any], input_ids: Tensor, mask: Tensor | None) -> None:
+def _check(site: Site, seen: list[Any], input_ids: Tensor | None, mask: Tensor | None) -> None:
     place = _place(site)
     _check_once(site, seen)
     value = seen[0]
-    if not isinstance(value, Tensor) or value.shape[:2] != input_ids.shape or value.ndim != 3:
+    of_text = input_ids is not None and not site.hook_name.startswith(VISION)
+    shapes = value.shape[:2] == input_ids.shape if of_text and isinstance(value, Tensor) else True
+    dimensions = (3,) if of_text else (2, 3)
+    if not isinstance(value, Tensor) or not shapes or value.ndim not in dimensions:
         found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-        raise ProbeError(
-            f"{place}: holds {found}, expected [batch, position, d] "
-            f"for {tuple(input_ids.shape)} tokens"
-        )
-    real = value if mask is None else value[mask.to(value.device) == 1]
+        of = f"for {tuple(input_ids.shape)} tokens" if of_text else "of a vision tower"
+        raise ProbeError(f"{place}: holds {found}, expected [batch, position, d] {of}")
+    real = value if mask is None or not of_text else value[mask.to(value.device) == 1]
     if not bool(torch.isfinite(real).all()):
         count = int((~torch.isfinite(real)).sum())
         raise ProbeError(
@@ -370,6 +395,25 @@ def _path_of(model: nn.Module, wanted: nn.Module) -> str:
     return next(path for path, module in model.named_modules() if module is wanted)
 
 
+def _in_tower(model: nn.Module, hook_name: str) -> Site:
+    stack = _vision_stack(model)
+    if stack is None:
+        raise SaeError(
+            f"{hook_name}: {type(model).__name__} has no vision tower beside a text stream",
+            hint="the places of a vision encoder alone are named without 'vision.'",
+        )
+    path, blocks = stack
+    number, place = _split(hook_name.removeprefix(VISION))
+    if place not in _RESIDUAL or number is None or number >= len(blocks):
+        raise SaeError(
+            f"{hook_name}: is not a place of the vision tower, which has {len(blocks)} blocks, "
+            "and only its residual stream is mapped",
+            hint=_nearest(model, hook_name),
+        )
+    side = _RESIDUAL[place][1]
+    return Site(hook_name=hook_name, path=f"{path}.{number}", module=blocks[number], side=side)
+
+
 def _text_config(model: nn.Module) -> Any:
     return model.config.get_text_config()
 
@@ -381,11 +425,7 @@ def _block_stack(model: nn.Module) -> tuple[str, nn.ModuleList]:
     vision-language model, it is the one that stands beside the embedding of tokens.
     """
     embedding = model.get_input_embeddings()
-    stacks = [
-        (path, module)
-        for path, module in model.named_modules()
-        if isinstance(module, nn.ModuleList) and _are_blocks(module)
-    ]
+    stacks = _stacks(model)
     beside = [stack for stack in stacks if _stands_beside(model, stack[0], embedding)]
     chosen = beside or stacks
     if len(chosen) != 1:
@@ -394,6 +434,21 @@ def _block_stack(model: nn.Module) -> tuple[str, nn.ModuleList]:
             f"found {[path for path, _ in chosen] or 'none'}"
         )
     return chosen[0]
+
+
+def _vision_stack(model: nn.Module) -> tuple[str, nn.ModuleList] | None:
+    """The one stack of blocks beside the text blocks, and its path; None where there is none."""
+    text = _block_stack(model)[0]
+    others = [stack for stack in _stacks(model) if stack[0] != text]
+    return others[0] if len(others) == 1 else None
+
+
+def _stacks(model: nn.Module) -> list[tuple[str, nn.ModuleList]]:
+    return [
+        (path, module)
+        for path, module in model.named_modules()
+        if isinstance(module, nn.ModuleList) and _are_blocks(module)
+    ]
 
 
 def _are_blocks(stack: nn.ModuleList) -> bool:

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import log_softmax, nll_loss
 
 from compliance.probes.hooks import can_replace, replaced
+from compliance.probes.inputs import model_inputs
 from compliance.probes.reading import Reading
 from compliance.probes.task import output_hook
 
@@ -24,7 +25,8 @@ PREDICTED_AT_ONCE = 2**20
 def loss_sums(reading: Reading) -> Iterator[tuple[float, ...]]:
     """Sums over predicted tokens for each SAE whose place can be replaced; LOSS_COLUMNS.
 
-    Predicted are the tokens that are read, each from the position before it.
+    Predicted are the words that are read, each from the position before it; a picture's tokens are
+    replaced too, and not predicted. A vision encoder predicts nothing.
 
     Args:
         reading: An item that was run on its own.
@@ -36,7 +38,7 @@ def loss_sums(reading: Reading) -> Iterator[tuple[float, ...]]:
     model, plain = reading.reader.subject.model, None
     for s, sae in enumerate(reading.reader.saes):
         hook, places = output_hook(sae), reading.kept[sae.facts.hook_name]
-        targets = [t for t in places if t > 0]
+        targets = [t for t in reading.places(sae.facts.hook_name, "read") if t > 0]
         if not targets or not can_replace(model, hook):
             continue
         plain = _logits(reading) if plain is None else plain
@@ -60,10 +62,11 @@ def _put(places: Sequence[int], new: Tensor) -> Callable[[Tensor], Tensor]:
 
 def _logits(reading: Reading) -> Tensor:
     """``[position, vocabulary]`` of the item on its own."""
-    model = reading.reader.subject.model
-    ids = torch.tensor([reading.prepared.ids], device=model.device)
+    subject = reading.reader.subject
+    inputs = model_inputs([reading.prepared], subject)
+    del inputs["attention_mask"]  # nothing is padded
     with torch.inference_mode():
-        return model(input_ids=ids, use_cache=False).logits[0]
+        return subject.model(**inputs, use_cache=False).logits[0]
 
 
 def _sums(

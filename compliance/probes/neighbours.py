@@ -15,15 +15,16 @@ from compliance.probes.sae import Sae
 from compliance.probes.task import output_hook
 from compliance.records.observation import NEIGHBOUR_COLUMNS
 from compliance.records.plan import Direction
+from compliance.records.suite import Variant
 from compliance.statistics.logistic import Linear
 
 NEAREST = 10
-"""Latents listed for each concept and language."""
+"""Latents listed for each concept and variant."""
 
 
 def neighbour_table(
     directions: Sequence[Direction],
-    weights: Mapping[tuple[str, str, str], Linear],
+    weights: Mapping[tuple[str, str, Variant], Linear],
     saes: Sequence[Sae],
 ) -> pd.DataFrame:
     """The latents whose decoder rows have the largest cosine with each dense direction.
@@ -33,19 +34,19 @@ def neighbour_table(
 
     Args:
         directions: Of all linear controls; those of the scorer ``dense`` are taken.
-        weights: By scorer, concept and language.
+        weights: By scorer, concept and variant.
         saes: In the plan's order.
 
     Returns:
-        NEIGHBOUR_COLUMNS, at most NEAREST rows for each concept and language.
+        NEIGHBOUR_COLUMNS, at most NEAREST rows for each concept and variant.
     """
     rows = [
-        (direction.concept, direction.language, *row)
+        (direction.concept, *direction.variant, *row)
         for direction in directions
         if direction.scorer == "dense"
         for row in _nearest(
             direction.features.removeprefix("residual/"),
-            weights[direction.scorer, direction.concept, direction.language].weights,
+            weights[direction.scorer, direction.concept, direction.variant].weights,
             saes,
         )
     ]

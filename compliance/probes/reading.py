@@ -6,16 +6,22 @@ Encoding and decoding are done once, when first asked for; everything else is pi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from compliance.errors import ProbeError
+from compliance.probes.hooks import VISION
 from compliance.probes.sae import Sae
 from compliance.probes.task import Reader, output_hook
 from compliance.probes.tokens import Prepared
 from compliance.records.audit import FeatureRef
+
+if TYPE_CHECKING:
+    import PIL.Image
 
 ENCODED_AT_ONCE = 2**25
 """Numbers in one block of latents at most, so that a wide SAE does not fill the memory."""
@@ -27,8 +33,9 @@ TOP = 5
 class Reading:
     """One item, read at every hook.
 
-    Content tokens are read, without attention sinks, which are judged at each hook by the item's
-    own median norm (PROTOCOL section 4).
+    Content tokens and the tokens of a picture are read, without attention sinks, which are judged
+    at each hook by the item's own median norm, among words and among the picture's tokens apart
+    (PROTOCOL section 4).
     """
 
     def __init__(
@@ -38,23 +45,42 @@ class Reading:
         self.item = prepared.item
         self.states = states
         self.reader = reader
-        content = list(prepared.regions["read"])
-        self.kept = {hook: _kept(content, x, sink_ratio) for hook, x in states.items()}
+        self.kept = {hook: self._kept(hook, sink_ratio) for hook in states}
         self._latents: dict[int, Tensor] = {}
         self._reconstructions: dict[int, Tensor] = {}
         self._random: dict[tuple[int, str, tuple[int, ...] | None], Tensor] = {}
 
     @property
     def sinks(self) -> int:
-        """Content tokens that are not read at the first SAE's hook."""
-        main = self.reader.saes[0].facts.hook_name
-        return len(self.prepared.regions["read"]) - len(self.kept[main])
+        """Tokens of words and picture that are not read at the first SAE's hook."""
+        there = sum(len(self._region(self.main, region)) for region in ("read", "image"))
+        return there - len(self.kept[self.main])
+
+    @property
+    def main(self) -> str:
+        """Hook of the first SAE."""
+        return self.reader.saes[0].facts.hook_name
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of the picture's tokens at the first SAE's hook; (0, 0): no one grid."""
+        shown = self.prepared.shown
+        if shown is None:
+            return 0, 0
+        if not self.main.startswith(VISION):
+            return shown.grid
+        return shown.patches if shown.rows == 1 else (0, 0)
 
     @property
     def beyond_context(self) -> bool:
         """Whether the item is longer than the shortest context of an SAE."""
         limits = [s.facts.context_size for s in self.reader.saes if s.facts.context_size]
-        return bool(limits) and len(self.prepared.ids) > min(limits)
+        return bool(limits) and self.prepared.length > min(limits)
+
+    @cached_property
+    def picture(self) -> PIL.Image.Image:
+        """What an item with a picture shows."""
+        return self.prepared.shown.picture()
 
     def has(self, region: str) -> bool:
         """Whether a token of the region is read at every hook."""
@@ -62,14 +88,14 @@ class Reading:
 
     def places(self, hook: str, region: str) -> list[int]:
         """Positions in the input that are read at a hook and lie in the region."""
-        wanted = set(self.prepared.regions[region])
+        wanted = set(self._region(hook, region))
         return [t for t in self.kept[hook] if t in wanted]
 
     def rows(self, sae: int, region: str) -> list[int]:
         """Rows of an SAE's latents that lie in the region."""
-        wanted = set(self.prepared.regions[region])
-        kept = self.kept[self.reader.saes[sae].facts.hook_name]
-        return [row for row, t in enumerate(kept) if t in wanted]
+        hook = self.reader.saes[sae].facts.hook_name
+        wanted = set(self._region(hook, region))
+        return [row for row, t in enumerate(self.kept[hook]) if t in wanted]
 
     def inputs(self, sae: int) -> Tensor:
         """What an SAE reads, ``[tokens read, d_in]``."""
@@ -124,6 +150,21 @@ class Reading:
             for sae, latents in by_sae(features).items()
         )
 
+    def on_picture(self, features: Sequence[FeatureRef]) -> np.ndarray:
+        """The largest activation of some latents on each token of the picture, in their order.
+
+        Returns:
+            float32 ``[tokens]``; 0 where a token is not read.
+        """
+        found = np.full(len(self._region(self.main, "image")), -np.inf, dtype=np.float32)
+        for sae, latents in by_sae(features).items():
+            hook = self.reader.saes[sae].facts.hook_name
+            first = {t: i for i, t in enumerate(self._region(hook, "image"))}
+            places = [first[t] for t in self.places(hook, "image")]
+            values = self.latents(sae)[self.rows(sae, "image")][:, latents].max(dim=1).values
+            found[places] = np.maximum(found[places], values.float().numpy(force=True))
+        return np.where(np.isneginf(found), 0, found).astype(np.float32)
+
     def mean(self, features: str, region: str) -> np.ndarray:
         """Mean of an activation over the region, float32 ``[d]``.
 
@@ -140,6 +181,17 @@ class Reading:
             if kind == "error":
                 values = self.target(int(place))[rows].double() - values
         return values.mean(dim=0).numpy(force=True).astype(np.float32)
+
+    def _region(self, hook: str, region: str) -> Sequence[int]:
+        """Positions at a hook; in a vision tower, whose rows are a picture's patches, all of it."""
+        if hook.startswith(VISION):
+            return range(len(self.states[hook])) if region == "image" else ()
+        return self.prepared.regions[region]
+
+    def _kept(self, hook: str, sink_ratio: float) -> list[int]:
+        x = self.states[hook]
+        parts = (list(self._region(hook, region)) for region in ("read", "image"))
+        return sorted(t for part in parts if part for t in _sound(part, x, sink_ratio))
 
 
 def pool(latents: Tensor, pooling: str) -> Tensor:
@@ -163,10 +215,10 @@ def by_sae(features: Sequence[FeatureRef]) -> dict[int, list[int]]:
     return found
 
 
-def _kept(content: list[int], x: Tensor, sink_ratio: float) -> list[int]:
-    norms = x[content].norm(dim=-1)
+def _sound(places: list[int], x: Tensor, sink_ratio: float) -> list[int]:
+    norms = x[places].norm(dim=-1)
     keep = norms <= sink_ratio * norms.median()
-    return [t for t, kept in zip(content, keep.tolist(), strict=True) if kept]
+    return [t for t, kept in zip(places, keep.tolist(), strict=True) if kept]
 
 
 def _encode(sae: Sae, x: Tensor) -> Tensor:

@@ -11,11 +11,17 @@ from torch import Tensor
 from compliance.probes.fidelity import fired_tokens, role_sums
 from compliance.probes.losses import loss_sums
 from compliance.probes.reading import Reading
-from compliance.probes.scoring import pooled_features, probe_score, scores_of, vector_of
-from compliance.probes.shards import Shard
+from compliance.probes.scoring import (
+    picture_scores,
+    pooled_features,
+    probe_score,
+    scores_of,
+    vector_of,
+)
+from compliance.probes.shards import REGIONS, Shard
 from compliance.probes.task import Reader, Task
-from compliance.records.observation import SOURCES, source_of
-from compliance.records.plan import PlannedProbe
+from compliance.records.observation import SOURCES, SURFACE, source_of
+from compliance.records.plan import PlannedProbe, region_in
 from compliance.records.suite import Label
 
 
@@ -35,22 +41,22 @@ class Rows:
         self.sums: list[tuple[float, ...]] = []
         self.means: list[np.ndarray] = []
         self.l0: list[np.ndarray] = []
-        self.firing: dict[tuple[int, int, int], Tensor] = {}
+        self.firing: dict[tuple[int, int, int, int], Tensor] = {}
         self.losses: list[tuple[float, ...]] = []
+        self.patches_of: list[tuple[int, int, int, int]] = []
+        self.patches: list[np.ndarray] = []
 
     def add(self, reading: Reading) -> None:
         """Write down one item."""
         i, item, stage = len(self.items), reading.item, self.task.stage
         self.items.append(item.id)
-        self.facts.append(
-            (len(reading.prepared.ids), int(reading.beyond_context), reading.sinks)
-        )  # fmt: skip
+        self.facts.append((reading.prepared.length, int(reading.beyond_context), reading.sinks))
         if stage == "losses":
             self.losses += [(i, *row) for row in loss_sums(reading)]
             return
         for p, probe in enumerate(self.task.plan.probes):
             mine = item.concept in (None, probe.concept) and item.label is not Label.NEUTRAL
-            if mine and reading.has(probe.region):
+            if mine and reading.has(region_in(probe.region, item.modality)):
                 self._add_probe(i, p, probe, reading)
         if stage in ("calibrate", "confirm"):
             self._add_sums(i, reading)
@@ -61,8 +67,8 @@ class Rows:
         if self.task.stage in ("shifts", "repeats"):
             self._add_score(i, p, "probe", probe_score(reading, probe, self.task))
             return
-        main = self.reader.saes[0].facts.hook_name
-        self._add_score(i, p, "tokens", float(len(reading.places(main, probe.region))))
+        region = region_in(probe.region, reading.item.modality)
+        self._add_score(i, p, "tokens", float(len(reading.places(reading.main, region))))
         if self.task.stage == "search":
             self._add_search(i, p, probe, reading)
             return
@@ -70,23 +76,30 @@ class Rows:
             self._add_score(i, p, scorer, score)
         if self.task.stage == "confirm" and reading.item.concept is not None:
             self._add_random_latents(i, p, probe, reading)
+            if reading.item.image is not None:
+                self.patches_of.append((i, p, *reading.grid))
+                self.patches.append(picture_scores(reading, probe, self.task))
 
     def _add_score(self, i: int, p: int, scorer: str, score: float) -> None:
         self.scores.append((i, p, self.task.scorers.index(scorer), score))
 
     def _add_search(self, i: int, p: int, probe: PlannedProbe, reading: Reading) -> None:
-        self._add_fired(self.latents, i, p, probe, reading.pooled)
-        if reading.item.language == self.task.plan.claims.reference_language:
-            self._add_fired(self.random, i, p, probe, reading.random_pooled)
+        self._add_fired(self.latents, i, p, probe, reading, reading.pooled)
+        if reading.item.variant == self.task.plan.searched:
+            self._add_fired(self.random, i, p, probe, reading, reading.random_pooled)
         for kind, features in enumerate(self.task.vectors):
+            if reading.item.modality not in SURFACE.get(features, (reading.item.modality,)):
+                continue
             self.vectors_of.append((i, p, kind))
             self.vectors.append(vector_of(reading, features, probe, self.task.plan))
 
     def _add_fired(
-        self, rows: _Latents, i: int, p: int, probe: PlannedProbe, pooled: Callable[..., Tensor]
-    ) -> None:
+        self, rows: _Latents, i: int, p: int, probe: PlannedProbe, reading: Reading,
+        pooled: Callable[..., Tensor],
+    ) -> None:  # fmt: skip
+        region = region_in(probe.region, reading.item.modality)
         for s in range(len(self.reader.saes)):
-            scores = pooled(s, probe.region, probe.pooling)
+            scores = pooled(s, region, probe.pooling)
             fired = torch.nonzero(scores).flatten()
             rows.add(i, p, s, fired.numpy(force=True), scores[fired].numpy(force=True))
 
@@ -95,7 +108,8 @@ class Rows:
         for drawn in choices.random_latents if choices else ():
             if drawn.concept != probe.concept:
                 continue
-            scores = pooled_features(reading, drawn.features, probe.region, probe.pooling)
+            region = region_in(probe.region, reading.item.modality)
+            scores = pooled_features(reading, drawn.features, region, probe.pooling)
             places = np.array([(f.sae, f.latent) for f in drawn.features]).reshape(-1, 2)
             fired = scores != 0
             for s in sorted(set(places[fired, 0].tolist())):
@@ -117,8 +131,9 @@ class Rows:
         has_neutral_text = self.task.plan.has_neutral_text
         source = SOURCES.index(source_of(reading.item.label, has_neutral_text=has_neutral_text))
         for s in range(len(self.reader.saes)):
-            key = (language, source, s)
-            self.firing[key] = self.firing.get(key, 0) + fired_tokens(reading, s)
+            for code, region in enumerate(REGIONS):
+                key = (language, code, source, s)
+                self.firing[key] = self.firing.get(key, 0) + fired_tokens(reading, s, region)
 
     def shard(self) -> Shard:
         """Everything that was written down."""
@@ -137,14 +152,16 @@ class Rows:
             l0=tuple(self.l0),
             firing=self._firing_rows(),
             losses=np.array(self.losses, dtype=np.float64).reshape(-1, 7),
+            patches_of=np.array(self.patches_of, dtype=np.int64).reshape(-1, 4),
+            patches=tuple(self.patches),
         )
 
     def _firing_rows(self) -> np.ndarray:
-        parts = [np.empty((0, 5), np.int64)]
+        parts = [np.empty((0, 6), np.int64)]
         for key, tokens in sorted(self.firing.items()):
             counts = tokens.numpy(force=True)
             latents = np.flatnonzero(counts)
-            places = np.broadcast_to(np.array(key, dtype=np.int64), (len(latents), 3))
+            places = np.broadcast_to(np.array(key, dtype=np.int64), (len(latents), 4))
             parts.append(np.column_stack([places, latents, counts[latents]]))
         return np.concatenate(parts)
 

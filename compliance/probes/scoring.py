@@ -11,11 +11,20 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from compliance.probes.ngrams import ngram_vector
+from compliance.probes.pixels import colour_vector, pixel_vector
 from compliance.probes.reading import Reading, by_sae
 from compliance.probes.task import Task
 from compliance.records.audit import FeatureRef
 from compliance.records.observation import CALIBRATED
-from compliance.records.plan import Choices, LockedProbe, Plan, PlannedProbe, Setting, SparseProbe
+from compliance.records.plan import (
+    Choices,
+    LockedProbe,
+    Plan,
+    PlannedProbe,
+    Setting,
+    SparseProbe,
+    region_in,
+)
 
 
 def scores_of(reading: Reading, probe: PlannedProbe, task: Task) -> Iterator[tuple[str, float]]:
@@ -28,28 +37,33 @@ def scores_of(reading: Reading, probe: PlannedProbe, task: Task) -> Iterator[tup
     """
     choices, item = _choices(task), reading.item
     benign = item.concept is None
-    region, pooling = probe.region, probe.pooling
+    region, pooling = region_in(probe.region, item.modality), probe.pooling
     yield "probe", probe_score(reading, probe, task)
     yield from _settings(reading, probe, choices, task.plan)
     if (random := _of(choices.random_probes, probe.concept)) is not None:
         yield "random-sae", _random_score(reading, random.features, region, pooling)
     yield from _linear(reading, probe, task, benign)
     for neighbour in choices.neighbours:
-        if (neighbour.concept, neighbour.language) == (probe.concept, item.language):
+        if (neighbour.concept, neighbour.variant) == (probe.concept, item.variant):
             yield neighbour.scorer, reading.combined([neighbour.feature], region, pooling)
     if benign:
         return
     if (permuted := _of(choices.permuted_probes, probe.concept)) is not None:
         yield "permuted", reading.combined(permuted.features, region, pooling)
     for sparse in choices.sparse_probes:
-        if (sparse.concept, sparse.language) == (probe.concept, item.language):
+        if (sparse.concept, sparse.variant) == (probe.concept, item.variant):
             yield sparse.scorer, _sparse_score(reading, sparse, probe)
 
 
 def probe_score(reading: Reading, probe: PlannedProbe, task: Task) -> float:
-    """The locked probe's score, as planned."""
-    locked = next(p for p in _choices(task).probes if p.concept == probe.concept)
-    return reading.combined(locked.features, probe.region, probe.pooling)
+    """The locked probe's score, as planned; of an item with a picture on the picture's tokens."""
+    region = region_in(probe.region, reading.item.modality)
+    return reading.combined(_locked(probe, task).features, region, probe.pooling)
+
+
+def picture_scores(reading: Reading, probe: PlannedProbe, task: Task) -> np.ndarray:
+    """The locked probe on each token of an item's picture, float32 ``[tokens]``."""
+    return reading.on_picture(_locked(probe, task).features)
 
 
 def pooled_features(
@@ -70,6 +84,10 @@ def _choices(task: Task) -> Choices:
     return task.choices
 
 
+def _locked(probe: PlannedProbe, task: Task) -> LockedProbe:
+    return next(p for p in _choices(task).probes if p.concept == probe.concept)
+
+
 def _of(probes: Sequence[LockedProbe], concept: str) -> LockedProbe | None:
     return next((probe for probe in probes if probe.concept == concept), None)
 
@@ -77,11 +95,16 @@ def _of(probes: Sequence[LockedProbe], concept: str) -> LockedProbe | None:
 def _settings(
     reading: Reading, probe: PlannedProbe, choices: Choices, plan: Plan
 ) -> Iterator[tuple[str, float]]:
-    """The probe read in other ways; a setting whose region the item lacks has no score."""
-    locked = _of(choices.probes, probe.concept)
+    """The probe read in other ways; a setting whose region the item lacks has no score.
+
+    An item with a picture is read on its tokens alone, so that another region of words is no other
+    way to read it.
+    """
+    locked, modality = _of(choices.probes, probe.concept), reading.item.modality
     for setting in plan.settings:
-        region = setting.region or probe.region
-        if setting.scorer == "probe" or not reading.has(region):
+        region = setting.region or region_in(probe.region, modality)
+        elsewhere = setting.region is not None and region != region_in(region, modality)
+        if setting.scorer == "probe" or elsewhere or not reading.has(region):
             continue
         features = locked.features if locked else ()
         if setting.sae is not None:
@@ -115,24 +138,31 @@ def _linear(
     """Fitted directions on means that are rounded as the fit stores them."""
     vectors: dict[str, np.ndarray] = {}
     for direction in _choices(task).directions:
-        if (direction.concept, direction.language) != (probe.concept, reading.item.language):
+        if (direction.concept, direction.variant) != (probe.concept, reading.item.variant):
             continue
         if benign and direction.scorer not in CALIBRATED:
             continue
         if direction.features not in vectors:
             vectors[direction.features] = vector_of(reading, direction.features, probe, task.plan)
-        linear = task.weights[direction.scorer, direction.concept, direction.language]
+        linear = task.weights[direction.scorer, direction.concept, direction.variant]
         vector = vectors[direction.features].astype(np.float64)
         yield direction.scorer, float(vector @ linear.weights) + linear.bias
 
 
 def vector_of(reading: Reading, features: str, probe: PlannedProbe, plan: Plan) -> np.ndarray:
     """What linear controls read of an item, float32 ``[d]``; VECTOR_COLUMNS."""
-    if features == "ngrams":
-        return ngram_vector(reading.item, probe.region, plan)
-    return reading.mean(features, probe.region)
+    match features:
+        case "ngrams":
+            return ngram_vector(reading.item, probe.region, plan)
+        case "colour":
+            return colour_vector(reading.picture)
+        case "pixels":
+            return pixel_vector(reading.picture)
+        case _:
+            return reading.mean(features, region_in(probe.region, reading.item.modality))
 
 
 def _sparse_score(reading: Reading, sparse: SparseProbe, probe: PlannedProbe) -> float:
-    pooled = pooled_features(reading, sparse.features, probe.region, probe.pooling)
+    region = region_in(probe.region, reading.item.modality)
+    pooled = pooled_features(reading, sparse.features, region, probe.pooling)
     return float(pooled.astype(np.float64) @ np.asarray(sparse.weights)) + sparse.bias

@@ -6,7 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-RAGGED = {"vectors": np.float32, "means": np.float64, "l0": np.int32}
+REGIONS = ("read", "image")
+"""Text and pictures, which means and firing are counted on apart."""
+
+RAGGED = {"vectors": np.float32, "means": np.float64, "l0": np.int32,
+          "patches": np.float32}  # fmt: skip
 """Fields that hold arrays of different lengths; stored end to end, with their lengths."""
 
 
@@ -51,10 +55,18 @@ class Shard:
     """Latents that fired on each token, int32 [tokens], one for each row of ``sums``."""
 
     firing: np.ndarray
-    """Language (place in the plan), source, sae, latent, tokens: int64 [r, 5]."""
+    """Language (place in the plan), region (place in REGIONS), source, sae, latent, tokens:
+    int64 [r, 6]."""
 
     losses: np.ndarray
     """Item, sae, tokens, loss, spliced, ablated, divergence: float64 [r, 7]."""
+
+    patches_of: np.ndarray
+    """Item, probe, rows and columns of the grid: int64 [r, 4]."""
+
+    patches: tuple[np.ndarray, ...]
+    """The probe on each token of the picture, float32 [tokens], one for each row of
+    ``patches_of``."""
 
 
 def shard_bytes(shard: Shard, name: str) -> bytes:

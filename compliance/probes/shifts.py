@@ -1,21 +1,34 @@
-"""Changes a text the way users and adversaries do, by rule and by seed (PROTOCOL section 10).
+"""Changes an item by rule and by seed (PROTOCOL section 10).
 
     shift_text(item, "typos", seed=1, twin=None)       # the same item in other letters, or None
+    shift_picture(picture, "scrambled", seed=1, item_id=item.id)
 
-A shift keeps the item's id, group and label: what it means is meant to stay. The rules are
-mechanical and were not reviewed by speakers; docs/reference/shifts.md shows what each does. What
-needs an author, such as a paraphrase, is not here: a suite has to bring it.
+Texts are changed the way users and adversaries do. From pictures their meaning is taken: a probe
+that still fires reads colours and spectra and not what they show.
+
+A shift of a text keeps the item's id, group and label: what it means is meant to stay. The rules
+are mechanical and were not reviewed by speakers; docs/reference/shifts.md shows what each does.
+What needs an author, such as a paraphrase, is not here: a suite has to bring it.
 """
+
+from __future__ import annotations
 
 import re
 import unicodedata
 from collections.abc import Callable
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
-from compliance.records.audit import Shift
+from compliance.records.audit import ImageShift, TextShift
 from compliance.records.suite import Item, Message
 from compliance.statistics.resampling import seed_of
+
+if TYPE_CHECKING:
+    import PIL.Image
+
+PICTURE_SHIFTS: tuple[ImageShift, ...] = get_args(ImageShift)
+"""Those of pictures; the others are of texts."""
 
 UNSPACED = ("ja", "zh")
 """Languages written without spaces between words."""
@@ -38,8 +51,10 @@ _FULL_WIDTH = re.compile(r"[。、！？；：，．]+")
 Rule = Callable[[str, np.random.RandomState], str]
 
 
-def shift_text(item: Item, shift: Shift, *, seed: int, twin: Item | None) -> Item | None:
+def shift_text(item: Item, shift: TextShift, *, seed: int, twin: Item | None) -> Item | None:
     """The item with its text changed; None where the shift does not apply or changes nothing.
+
+    An item with a picture is left alone, since its words may only ask about the picture.
 
     Args:
         item: Its user's and assistant's words are changed, a system message is not.
@@ -47,6 +62,8 @@ def shift_text(item: Item, shift: Shift, *, seed: int, twin: Item | None) -> Ite
         seed: The plan's; errors are placed by it and by the item's id.
         twin: The same group and label in another language, whose sentences ``code-switch`` takes.
     """
+    if item.image is not None:
+        return None
     if shift == "code-switch":
         return _with_texts(item, _switched(item, twin)) if twin else None
     if shift == "informal" and item.format == "code":
@@ -58,7 +75,43 @@ def shift_text(item: Item, shift: Shift, *, seed: int, twin: Item | None) -> Ite
     return _with_texts(item, [rule(text, stream) for text in _texts(item)])
 
 
-def _rule(shift: Shift, item: Item) -> Rule:
+def shift_picture(
+    picture: PIL.Image.Image, shift: ImageShift, *, seed: int, item_id: str
+) -> PIL.Image.Image:
+    """A picture of the same size that shows nothing.
+
+    Args:
+        picture: In RGB; it is left as it is.
+        shift: ``blank``, its mean colour; ``noise``, pixels drawn with its mean and standard
+            deviation of each colour; ``scrambled``, its spectrum with other phases, the same ones
+            added in all colours, so that these stay in step.
+        seed: The plan's; what is random is drawn by it and by the item's id.
+        item_id: Of the item that has the picture.
+    """
+    from PIL import Image
+
+    values = np.asarray(picture.convert("RGB"), dtype=np.float64)
+    stream = np.random.RandomState(seed_of(seed, f"{shift}/{item_id}"))
+    mean, spread = values.mean(axis=(0, 1)), values.std(axis=(0, 1))
+    match shift:
+        case "blank":
+            changed = np.broadcast_to(mean, values.shape)
+        case "noise":
+            changed = mean + spread * stream.standard_normal(values.shape)
+        case _:
+            changed = _scrambled(values, stream)
+    return Image.fromarray(np.clip(np.rint(changed), 0, 255).astype(np.uint8), "RGB")
+
+
+def _scrambled(values: np.ndarray, stream: np.random.RandomState) -> np.ndarray:
+    """Phases of a random picture, which has real values as any picture, added to all colours."""
+    phases = np.angle(np.fft.fft2(stream.standard_normal(values.shape[:2])))
+    phases[0, 0] = 0  # the mean stays
+    spectrum = np.fft.fft2(values, axes=(0, 1)) * np.exp(1j * phases)[:, :, None]
+    return np.fft.ifft2(spectrum, axes=(0, 1)).real
+
+
+def _rule(shift: TextShift, item: Item) -> Rule:
     unspaced = item.language.split("-")[0] in UNSPACED
     match shift:
         case "typos":

@@ -6,6 +6,9 @@ a ``.gguf`` file and is read the same way, with or without a network::
     subject = load_subject(config.subject, audit_file.parent)
     subject.facts.weights_digest        # 'sha256:...'
 
+A vision-language model comes with its processor, which turns pictures into its inputs. A vision
+encoder alone (CLIP, SigLIP, ViT; of a model with a text side its vision tower) has no tokenizer.
+
 Attention runs in the ``eager`` implementation: plain matrix products, the same on every device
 and for every family (Gemma 2's soft-capping included), where ``sdpa`` picks a kernel by shape
 and hardware. It costs memory in the square of the length, which is small beside the weights at
@@ -29,10 +32,15 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForImageTextToText,
     AutoTokenizer,
+    BaseImageProcessor,
+    CLIPVisionModel,
     GgufConfig,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    ProcessorMixin,
+    SiglipVisionModel,
+    ViTModel,
 )
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils import logging
@@ -40,6 +48,12 @@ from transformers.utils import logging
 from compliance.errors import ProbeError, SubjectError
 from compliance.probes.files import digest_files, pickles_in
 from compliance.probes.hooks import block_count
+from compliance.probes.processors import (
+    PROCESSOR_FILES,
+    has_processor,
+    load_image_processor,
+    load_processor,
+)
 from compliance.records.audit import SubjectConfig
 from compliance.records.subject import ModelFacts
 
@@ -68,6 +82,15 @@ _VOCABULARIES = frozenset(_TOKENIZER_FILES) - {
     "special_tokens_map.json",
     "tokenizer_config.json",
 }
+_ENCODERS: dict[str, type[PreTrainedModel]] = {
+    "clip": CLIPVisionModel,
+    "clip_vision_model": CLIPVisionModel,
+    "siglip": SiglipVisionModel,
+    "siglip_vision_model": SiglipVisionModel,
+    "vit": ViTModel,
+}
+"""Vision encoders by ``model_type``."""
+
 _FETCHED = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _HUB_ID = re.compile(r"\w[\w.-]*(/[\w.-]+)?")
@@ -75,11 +98,16 @@ _HUB_ID = re.compile(r"\w[\w.-]*(/[\w.-]+)?")
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """A model in evaluation mode without gradients, its tokenizer, and what they are."""
+    """A model in evaluation mode without gradients, what feeds it, and what they are."""
 
     model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
+    tokenizer: PreTrainedTokenizerBase | None
+    """Absent for a vision encoder, which reads no words."""
+
     facts: ModelFacts
+    processor: ProcessorMixin | BaseImageProcessor | None = None
+    """What takes pictures; absent where the model reads none. A vision encoder's is its image
+    processor alone."""
 
 
 def load_subject(config: SubjectConfig, folder: Path) -> Subject:
@@ -103,9 +131,27 @@ def _load(config: SubjectConfig, folder: Path) -> Subject:
         files, options = _check_gguf(source.path)
     else:
         files, options = _check_folder(source.path, source.name), {}
-    model = _load_model(source, config, options)
+    found = _load_config(source, options)
+    if found.model_type in _ENCODERS:
+        return _load_encoder(source, config, found, files)
+    _check_tokenizer(source.name, files)
+    model = _load_model(source, config, found, options)
     tokenizer = _load_tokenizer(source, options)
-    return Subject(model=model, tokenizer=tokenizer, facts=_facts(source, model, tokenizer, files))
+    processor = None
+    if hasattr(found, "vision_config") and has_processor(source.home):
+        processor = load_processor(source.home, source.name, found, tokenizer)
+    templated = any(getattr(one, "chat_template", None) for one in (tokenizer, processor))
+    facts = _facts(source, model, files, templated=templated)
+    return Subject(model=model, tokenizer=tokenizer, facts=facts, processor=processor)
+
+
+def _load_encoder(
+    source: _Source, config: SubjectConfig, found: PreTrainedConfig, files: _Files
+) -> Subject:
+    model = _load_model(source, config, getattr(found, "vision_config", found), {})
+    processor = load_image_processor(source.home, source.name)
+    facts = _facts(source, model, files, templated=False)
+    return Subject(model=model, tokenizer=None, facts=facts, processor=processor)
 
 
 @contextmanager
@@ -138,6 +184,8 @@ class _Source:
 class _Files:
     weights: tuple[Path, ...]
     tokenizer: tuple[Path, ...]
+    """Of the processor too: everything that turns an item into inputs."""
+
     config: Path | None
 
 
@@ -206,13 +254,17 @@ def _check_folder(folder: Path, name: str) -> _Files:
             f"{name}: adapter_config.json: it holds an adapter, expected a whole model",
             hint="merge the adapter into its model and save that",
         )
-    tokenizer = tuple(folder / file for file in _TOKENIZER_FILES if (folder / file).is_file())
-    if not any(path.name in _VOCABULARIES for path in tokenizer):
+    names = (*_TOKENIZER_FILES, *PROCESSOR_FILES)
+    tokenizer = tuple(folder / file for file in names if (folder / file).is_file())
+    return _Files(_weights_in(folder, name), tokenizer, folder / "config.json")
+
+
+def _check_tokenizer(name: str, files: _Files) -> None:
+    if files.config and not any(path.name in _VOCABULARIES for path in files.tokenizer):
         raise SubjectError(
             f"{name}: has no tokenizer, such as tokenizer.json",
             hint="save the tokenizer the model was trained with into the same folder",
         )
-    return _Files(_weights_in(folder, name), tokenizer, folder / "config.json")
 
 
 def _weights_in(folder: Path, name: str) -> tuple[Path, ...]:
@@ -252,16 +304,24 @@ def _check_index(folder: Path, name: str, present: set[str]) -> None:
         raise SubjectError(f"{name}: {INDEX_FILE} names {missing[0]}, which is not there")
 
 
+def _load_config(source: _Source, options: Mapping[str, Any]) -> PreTrainedConfig:
+    try:
+        return AutoConfig.from_pretrained(
+            source.home, local_files_only=True, trust_remote_code=False, **options
+        )
+    except Exception as error:  # whatever a broken folder makes transformers raise
+        raise _cannot_load(source.name, error) from error
+
+
 def _load_model(
-    source: _Source, config: SubjectConfig, options: Mapping[str, Any]
+    source: _Source, config: SubjectConfig, found: PreTrainedConfig, options: Mapping[str, Any]
 ) -> PreTrainedModel:
     dtype = getattr(torch, config.dtype)
     # A GGUF's weights would stay packed and be cast at each product.
-    unpacked = {"quantization_config": GgufConfig(dequantize=True)} if options else {}
+    more = {"quantization_config": GgufConfig(dequantize=True)} if options else {}
+    if found.model_type == "vit":  # a classifier was saved without the pooler, which is not read
+        more["add_pooling_layer"] = False
     try:
-        found = AutoConfig.from_pretrained(
-            source.home, local_files_only=True, trust_remote_code=False, **options
-        )
         model, info = _model_class(found).from_pretrained(
             source.home,
             config=found,
@@ -272,22 +332,28 @@ def _load_model(
             trust_remote_code=False,
             output_loading_info=True,
             **options,
-            **unpacked,
+            **more,
         )
         model = model.eval().requires_grad_(False).to(config.device)
-    except Exception as error:  # whatever a broken folder makes transformers raise
-        raise SubjectError(
-            f"{source.name}: cannot be loaded: {type(error).__name__}: {error}", hint=_hint(error)
-        ) from error
+    except Exception as error:  # the same
+        raise _cannot_load(source.name, error) from error
     _check_complete(source.name, info)
     _check_dense(source.name, model, dtype)
     return model
 
 
 def _model_class(config: PreTrainedConfig) -> Any:
+    if config.model_type in _ENCODERS:
+        return _ENCODERS[config.model_type]
     # A vision-language model may stand in a list of its own.
     is_language_model = config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
     return AutoModelForCausalLM if is_language_model else AutoModelForImageTextToText
+
+
+def _cannot_load(name: str, error: Exception) -> SubjectError:
+    return SubjectError(
+        f"{name}: cannot be loaded: {type(error).__name__}: {error}", hint=_hint(error)
+    )
 
 
 def _hint(error: Exception) -> str | None:
@@ -329,7 +395,7 @@ def _load_tokenizer(source: _Source, options: Mapping[str, Any]) -> PreTrainedTo
 
 
 def _facts(
-    source: _Source, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, files: _Files
+    source: _Source, model: PreTrainedModel, files: _Files, *, templated: bool
 ) -> ModelFacts:
     try:
         layers = block_count(model)
@@ -346,5 +412,5 @@ def _facts(
         layers=layers,
         d_model=model.config.get_text_config().hidden_size,
         dtype=str(model.dtype).removeprefix("torch."),
-        chat_template=tokenizer.chat_template is not None,
+        chat_template=templated,
     )

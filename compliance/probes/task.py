@@ -8,12 +8,15 @@ from functools import cached_property
 from hashlib import sha256
 from typing import Literal
 
+from compliance.errors import SaeError
+from compliance.probes.hooks import VISION
 from compliance.probes.random_sae import RandomSae
 from compliance.probes.sae import Sae
 from compliance.probes.subject import Subject
 from compliance.records.base import digest_of
-from compliance.records.observation import CONTROL_SCORERS
+from compliance.records.observation import CONTROL_SCORERS, SURFACE
 from compliance.records.plan import Choices, Plan
+from compliance.records.suite import Variant
 from compliance.statistics.logistic import Linear
 
 Stage = Literal["search", "calibrate", "confirm", "losses", "shifts", "repeats"]
@@ -31,6 +34,19 @@ class Reader:
     random: tuple[RandomSae, ...] = ()
     """One for each SAE; only the passes that have a random control need them."""
 
+    def __post_init__(self) -> None:
+        """Refuse SAEs that do not read the same tokens.
+
+        Raises:
+            SaeError: Some read the text stream and others the vision tower.
+        """
+        if len({name.startswith(VISION) for name in self.hook_names}) > 1:
+            raise SaeError(
+                "some SAEs read the text stream and others the vision tower, whose rows are no "
+                "tokens of the text",
+                hint="audit them apart",
+            )
+
     @property
     def hook_names(self) -> tuple[str, ...]:
         """Hooks to capture, inputs and a transcoder's outputs, each once."""
@@ -46,7 +62,8 @@ class Task:
     ``search``: latents that fired on positives and hard negatives, of the SAEs and of their random
     counterparts, and the vectors that linear controls are fitted on.
     ``calibrate``: benign scores under every scorer that gets a cut-off, and sums of fidelity.
-    ``confirm``: scores under every scorer, random latents, sums of fidelity, firing.
+    ``confirm``: scores under every scorer, random latents, sums of fidelity, firing, and the probe
+    on each token of a picture.
     ``losses``: the model's losses on reconstructions.
     ``shifts``, ``repeats``: scores of the probe alone.
     """
@@ -56,8 +73,8 @@ class Task:
     choices: Choices | None = None
     """Absent in the search, which comes before them."""
 
-    weights: Mapping[tuple[str, str, str], Linear] = field(default_factory=dict)
-    """Of the linear controls, by scorer, concept and language."""
+    weights: Mapping[tuple[str, str, Variant], Linear] = field(default_factory=dict)
+    """Of the linear controls, by scorer, concept and variant."""
 
     environment: str = ""
     """Digest of packages, machine and device; shards of two are never mixed."""
@@ -86,7 +103,7 @@ class Task:
         """Kinds of vectors that linear controls are fitted on, in the SAEs' order."""
         hooks = dict.fromkeys(sae.hook_name for sae in self.plan.saes)
         each = [f"{kind}/{s}" for s in range(len(self.plan.saes)) for kind in _OF_SAE]
-        return (*(f"residual/{hook}" for hook in hooks), *each, "ngrams")
+        return (*(f"residual/{hook}" for hook in hooks), *each, *SURFACE)
 
 
 _OF_SAE = ("reconstruction", "error")

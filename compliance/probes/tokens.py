@@ -7,18 +7,24 @@ A region holds content only: BOS, EOS, PAD and everything the chat template adds
 so does a special token that a content spells out; words around it stay their author's.
 Regions are found by rendering the template twice, once with markers in place of the contents, and
 comparing; a template that rewrites contents is refused, since regions would be guesses. One that
-strips them is followed.
+strips them is followed. Items with a picture are prepared in ``inputs.py``.
 """
 
-from collections.abc import Sequence
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from compliance.errors import ProbeError
-from compliance.records.suite import Item, Message
+from compliance.records.suite import Item
+
+if TYPE_CHECKING:
+    import PIL.Image
 
 _MARK = "\ue000{}\ue001"
 _BETWEEN = "\n\n"
@@ -27,61 +33,224 @@ _DAY = "{%- macro strftime_now(format) -%}01 Jan 2026{%- endmacro -%}"
 
 
 @dataclass(frozen=True)
+class Shown:
+    """An item's picture, and how the model takes it; pixels are made anew whenever it is run."""
+
+    picture: Callable[[], PIL.Image.Image]
+    text: str | None
+    """What the processor is given beside the picture; None for a vision encoder."""
+
+    adds_special_tokens: bool
+    """Whether the tokenizer adds BOS and EOS to that text, which a chat template does itself."""
+
+    rows: int
+    """How many of the vision tower's rows are the item's: pictures or tiles, or single patches in
+    a tower that takes the patches of all pictures end to end."""
+
+    grid: tuple[int, int]
+    """Rows and columns of the region ``image``, read line by line; (0, 0) where it is no grid."""
+
+    patches: tuple[int, int]
+    """The same of the vision tower's own patches."""
+
+
+@dataclass(frozen=True)
 class Prepared:
     """One item as the model sees it."""
 
     item: Item
     ids: tuple[int, ...]
+    """Empty for a vision encoder."""
+
     regions: dict[str, tuple[int, ...]]
-    """Positions by region: ``user``, ``assistant``, ``last`` and ``read`` (all content)."""
+    """Positions by region: ``user``, ``assistant``, ``last``, ``read`` (all content in words) and
+    ``image``."""
+
+    shown: Shown | None = None
+    """Absent where the item has no picture."""
+
+    @property
+    def length(self) -> int:
+        """Tokens in all, as the model sees it; patches in a vision encoder."""
+        return len(self.ids) or len(self.regions["image"])
 
 
-def prepare(item: Item, tokenizer: PreTrainedTokenizerBase, *, limit: int | None) -> Prepared:
-    """Tokenise an item and find its regions.
+@dataclass(frozen=True)
+class Chat:
+    """How a model's input is written."""
+
+    template: str | None
+    """None where contents follow each other without one."""
+
+    placeholder: str | None = None
+    """What stands for a picture in a text; None where the model takes none."""
+
+    image_token: int | None = None
+    """What stands for a part of a picture in the ids."""
+
+    lists: bool = False
+    """Whether the template takes contents as lists of parts, as those with pictures mostly do."""
+
+
+def chat_of(tokenizer: PreTrainedTokenizerBase) -> Chat:
+    """How a language model's input is written.
+
+    Raises:
+        ProbeError: The tokenizer is not a fast one.
+    """
+    check_fast(tokenizer)
+    return Chat(tokenizer.get_chat_template() if tokenizer.chat_template is not None else None)
+
+
+def prepare(
+    item: Item, tokenizer: PreTrainedTokenizerBase, *, limit: int | None, chat: Chat | None = None
+) -> Prepared:
+    """Tokenise an item without a picture and find its regions.
 
     Args:
         item: A text item.
-        tokenizer: A fast one; with a chat template, items are rendered through it.
+        tokenizer: A fast one.
         limit: Positions the model has; None where it has no limit.
+        chat: How the model's input is written; absent: as its tokenizer says.
 
     Raises:
         ProbeError: The item is longer than the model's positions, has no content left, or the
             chat template refuses or rewrites it; or the tokenizer is not a fast one.
+    """
+    chat = chat or chat_of(tokenizer)
+    rendered = render(item, tokenizer, chat)
+    ids, roles = encode(rendered, tokenizer)
+    check_length(item, len(ids), limit)
+    if chat.image_token in ids:
+        raise ProbeError(
+            f"item {item.id}: its words hold the token that stands for a picture, and it has none",
+            hint="leave it out; it would be taken for a part of another item's picture",
+        )
+    regions = regions_of(roles)
+    if not regions["read"]:
+        raise ProbeError(f"item {item.id}: no token of its content is left to read")
+    return Prepared(item, ids, regions)
+
+
+Span = tuple[int, int, str]
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """An item as text."""
+
+    text: str
+    spans: tuple[Span, ...]
+    """First and last character, and whose words these are."""
+
+    templated: bool
+
+
+@dataclass(frozen=True)
+class _Turn:
+    role: str
+    words: str
+    shows: bool
+    """Whether the item's picture stands in it, after the words."""
+
+
+def render(item: Item, tokenizer: PreTrainedTokenizerBase, chat: Chat) -> Rendered:
+    """The item's text as the tokenizer is given it, and whose words stand where.
+
+    Raises:
+        ProbeError: The chat template refuses or rewrites it, or does not hold its picture once.
+    """
+    turns = _turns(item)
+    if chat.template is None:
+        text, spans = _plain(turns, chat)
+    else:
+        text, spans = _templated(item, turns, tokenizer, chat)
+    expected = int(item.image is not None)
+    if chat.placeholder is not None and (found := text.count(chat.placeholder)) != expected:
+        raise ProbeError(
+            f"item {item.id}: {chat.placeholder}, which stands for a picture, is there "
+            f"{found} times, expected {expected}",
+            hint="it stands in the item's words, or the chat template has no place for a picture",
+        )
+    return Rendered(text, tuple(spans), chat.template is not None)
+
+
+def encode(
+    rendered: Rendered, tokenizer: PreTrainedTokenizerBase
+) -> tuple[tuple[int, ...], list[str | None]]:
+    """Token ids, and whose content each token is."""
+    encoded = _encoded(rendered, tokenizer)
+    special = _special_ids(tokenizer)
+    roles = [
+        None if token in special else _role(start, end, rendered.spans)
+        for token, (start, end) in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
+    ]
+    return tuple(encoded["input_ids"]), roles
+
+
+def around(
+    rendered: Rendered, tokenizer: PreTrainedTokenizerBase, placeholder: str
+) -> tuple[int, int]:
+    """How many tokens stand before the placeholder of a picture, and how many after it."""
+    first = rendered.text.index(placeholder)
+    last = first + len(placeholder)
+    places = _encoded(rendered, tokenizer)["offset_mapping"]
+    before = next(i for i, (_, end) in enumerate(places) if end > first)
+    after = next(i for i, (start, end) in enumerate(reversed(places)) if start < last and end)
+    return before, after
+
+
+def regions_of(roles: Sequence[str | None]) -> dict[str, tuple[int, ...]]:
+    """Positions by region, of an item without a picture."""
+    regions = {
+        "user": tuple(i for i, role in enumerate(roles) if role == "user"),
+        "assistant": tuple(i for i, role in enumerate(roles) if role == "assistant"),
+        "read": tuple(i for i, role in enumerate(roles) if role in ("user", "assistant")),
+        "image": (),
+    }
+    return regions | {"last": regions["read"][-1:]}
+
+
+def check_length(item: Item, length: int, limit: int | None) -> None:
+    """Refuse an item that is longer than the model's positions.
+
+    Raises:
+        ProbeError: It is.
+    """
+    if limit is not None and length > limit:
+        raise ProbeError(
+            f"item {item.id}: {length} tokens, the model has {limit} positions",
+            hint="shorten the item; truncation would test another text",
+        )
+
+
+def check_fast(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refuse a tokenizer that does not say where its tokens stand.
+
+    Raises:
+        ProbeError: It does not.
     """
     if not tokenizer.is_fast:
         raise ProbeError(
             f"{type(tokenizer).__name__}: does not say which characters a token covers",
             hint="save the model with a fast tokenizer, which has a tokenizer.json",
         )
-    messages = item.messages or (Message(role="user", content=item.text or ""),)
-    templated = tokenizer.chat_template is not None
-    text, spans = _render(item, messages, tokenizer) if templated else _plain(messages)
-    encoded = tokenizer(
-        text, return_offsets_mapping=True, add_special_tokens=not templated, truncation=False
+
+
+def _encoded(rendered: Rendered, tokenizer: PreTrainedTokenizerBase) -> Any:
+    return tokenizer(
+        rendered.text,
+        return_offsets_mapping=True,
+        add_special_tokens=not rendered.templated,
+        truncation=False,
     )
-    ids = tuple(encoded["input_ids"])
-    if limit is not None and len(ids) > limit:
-        raise ProbeError(
-            f"item {item.id}: {len(ids)} tokens, the model has {limit} positions",
-            hint="shorten the item; truncation would test another text",
-        )
-    special = _special_ids(tokenizer)
-    roles = [
-        None if token in special else _role(start, end, spans)
-        for token, (start, end) in zip(ids, encoded["offset_mapping"], strict=True)
-    ]
-    regions = {
-        "user": tuple(i for i, role in enumerate(roles) if role == "user"),
-        "assistant": tuple(i for i, role in enumerate(roles) if role == "assistant"),
-        "read": tuple(i for i, role in enumerate(roles) if role in ("user", "assistant")),
-    }
-    if not regions["read"]:
-        raise ProbeError(f"item {item.id}: no token of its content is left to read")
-    regions["last"] = regions["read"][-1:]
-    return Prepared(item, ids, regions)
 
 
-Span = tuple[int, int, str]
+def _turns(item: Item) -> list[_Turn]:
+    if item.messages is None:
+        return [_Turn("user", item.text or "", item.image is not None)]
+    shown = next((i for i, m in enumerate(item.messages) if m.role == "user" and item.image), None)
+    return [_Turn(m.role, m.content, i == shown) for i, m in enumerate(item.messages)]
 
 
 @lru_cache(maxsize=1)  # a Gemma has six thousand added tokens
@@ -96,38 +265,41 @@ def _special_ids(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
     return frozenset(found)
 
 
-def _plain(messages: Sequence[Message]) -> tuple[str, list[Span]]:
+def _plain(turns: Sequence[_Turn], chat: Chat) -> tuple[str, list[Span]]:
     """Contents one after the other, for a model without a chat template."""
     text, spans = "", []
-    for message in messages:
+    for turn in turns:
         text += _BETWEEN if text else ""
-        spans.append((len(text), len(text) + len(message.content), message.role))
-        text += message.content
+        spans.append((len(text), len(text) + len(turn.words), turn.role))
+        text += turn.words + (chat.placeholder or "" if turn.shows else "")
     return text, spans
 
 
-def _render(
-    item: Item, messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase
+def _templated(
+    item: Item, turns: Sequence[_Turn], tokenizer: PreTrainedTokenizerBase, chat: Chat
 ) -> tuple[str, list[Span]]:
-    template = tokenizer.get_chat_template()
+    template = chat.template or ""
     if "strftime_now" in template:
         template = _DAY + template
 
-    def render(contents: Sequence[str]) -> str:
-        turns = [{"role": m.role, "content": c} for m, c in zip(messages, contents, strict=True)]
+    def write(words: Sequence[str]) -> str:
+        said = [
+            {"role": turn.role, "content": _content(turn, one, chat)}
+            for turn, one in zip(turns, words, strict=True)
+        ]
         try:
-            return tokenizer.apply_chat_template(turns, chat_template=template, tokenize=False)
+            return tokenizer.apply_chat_template(said, chat_template=template, tokenize=False)
         except TemplateError as error:
             raise ProbeError(
                 f"item {item.id}: the model's chat template refuses it: {error}",
                 hint="such as a system message, or two turns of one role in a row",
             ) from error
 
-    frame = render([_MARK.format(i) for i in range(len(messages))])
-    contents = [message.content for message in messages]
-    rendered = render(contents)
-    for candidate in (contents, [content.strip() for content in contents]):
-        text, spans = _filled(frame, messages, candidate)
+    frame = write([_MARK.format(i) if turn.words else "" for i, turn in enumerate(turns)])
+    words = [turn.words for turn in turns]
+    rendered = write(words)
+    for candidate in (words, [one.strip() for one in words]):
+        text, spans = _filled(frame, turns, candidate)
         if text == rendered:
             return text, spans
     raise ProbeError(
@@ -136,15 +308,22 @@ def _render(
     )
 
 
-def _filled(
-    frame: str, messages: Sequence[Message], contents: Sequence[str]
-) -> tuple[str, list[Span]]:
+def _content(turn: _Turn, words: str, chat: Chat) -> str | list[dict[str, str]]:
+    if not chat.lists:
+        return words + (chat.placeholder or "" if turn.shows else "")
+    parts = [{"type": "text", "text": words}] if words else []
+    return parts + ([{"type": "image"}] if turn.shows else [])
+
+
+def _filled(frame: str, turns: Sequence[_Turn], contents: Sequence[str]) -> tuple[str, list[Span]]:
     """The frame with contents in place of the markers, which stand there in the turns' order."""
     text, spans = "", []
-    for index, (message, content) in enumerate(zip(messages, contents, strict=True)):
+    for index, (turn, content) in enumerate(zip(turns, contents, strict=True)):
+        if not turn.words:
+            continue
         before, _, frame = frame.partition(_MARK.format(index))
         text += before
-        spans.append((len(text), len(text) + len(content), message.role))
+        spans.append((len(text), len(text) + len(content), turn.role))
         text += content
     return text + frame, spans
 

@@ -13,6 +13,7 @@ from compliance.catalog import Catalog, display, gaps
 from compliance.errors import ReportError
 from compliance.records.evidence import Evidence
 from compliance.records.finding import Verdict
+from compliance.records.observation import SURFACE
 from compliance.records.plan import Cell
 from compliance.records.report import (
     Fact,
@@ -27,6 +28,7 @@ from compliance.records.report import (
 from compliance.reports.cells import concept_chapters
 from compliance.reports.context import Context, anchor, cell_anchor
 from compliance.reports.fidelity import fidelity_sections
+from compliance.reports.gallery import Gallery
 from compliance.reports.instrument import (
     environment_facts,
     item_counts,
@@ -54,8 +56,9 @@ SHORT_DIGEST = len("sha256:") + 12
 
 
 def build_report(
-    evidence: Evidence, catalog: Catalog, *, pack_id: str, version: str, built_at: datetime
-) -> Report:
+    evidence: Evidence, catalog: Catalog, *, pack_id: str, version: str, built_at: datetime,
+    gallery: Gallery | None = None,
+) -> Report:  # fmt: skip
     """Make everything a report shows.
 
     Args:
@@ -64,12 +67,13 @@ def build_report(
         pack_id: Name of the pack the report will stand in.
         version: Of the pack.
         built_at: Moment the report is dated with, time zone included.
+        gallery: What a run saw of pictures. None: the report says that it has none.
 
     Raises:
         ReportError: ``built_at`` has no time zone, or the evidence names another catalog.
     """
     _check(evidence, catalog, built_at)
-    ctx = Context(evidence, catalog, load_messages())
+    ctx = Context(evidence, catalog, load_messages(), gallery)
     contents = _contents(ctx)
     headings = {heading.key: heading for heading in contents}
     missing = frozenset(gap.key for gap in gaps(evidence.system, catalog))
@@ -201,7 +205,7 @@ def _lead(ctx: Context) -> tuple[str, ...]:
     words, plan = ctx.words, ctx.plan
     openings = ctx.evidence.confirm_openings
     return (
-        words.lead["probes"].format(
+        words.lead["probes_by_input" if ctx.has_pictures else "probes"].format(
             probes=words.count("probes", len(plan.probes)),
             languages=words.count("languages", len(plan.languages)),
             language_names=ctx.language_names(list(plan.languages)),
@@ -221,7 +225,9 @@ def _notices(ctx: Context, missing: int) -> Iterable[str]:
     if ctx.evidence.confirm_openings > 1:
         yield words["openings"].format(count=ctx.evidence.confirm_openings)
     yield from _qualifier_notices(ctx)
-    skipped = [key for key in ctx.words.expected_controls if key not in plan.controls]
+    expected = (key for key in ctx.words.expected_controls
+                if set(SURFACE.get(key, ctx.modalities)) & set(ctx.modalities))  # fmt: skip
+    skipped = [key for key in expected if key not in plan.controls]
     if skipped:
         yield words["controls"].format(
             controls=", ".join(ctx.words.controls[key] for key in skipped)
@@ -249,6 +255,7 @@ def _qualifier_notices(ctx: Context) -> Iterable[str]:
 def _matrices(ctx: Context) -> tuple[Matrix, ...]:
     return tuple(
         Matrix(
+            caption=ctx.words.ui["verdicts_by_input" if ctx.has_pictures else "verdicts_caption"],
             languages=tuple(ctx.language(tag) for tag in languages),
             rows=tuple(_matrix_row(ctx, title, cells, languages) for title, cells in ctx.rows),
         )

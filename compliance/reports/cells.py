@@ -1,6 +1,6 @@
 """The chapters on concepts: each cell's verdict in words, its numbers, controls and conditions."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 
 from compliance.records.finding import Condition, Finding, Status, Verdict
 from compliance.records.plan import Cell, PlannedProbe
@@ -19,11 +19,15 @@ from compliance.reports.context import Context, anchor, cell_anchor, sentence
 from compliance.reports.controls import comparison, control_table, is_compared
 from compliance.reports.locked import describe_features, locked_probe, search_words
 from compliance.reports.numbers import in_sentence, write_p, write_percent
+from compliance.reports.pictures import picture_gallery
 from compliance.reports.plot import sensitivity_plot
 from compliance.reports.sections import concept_sections
 from compliance.reports.tables import by_cell, number_row
 
 ALARMS = ("sensitivity", "gap", "fpr-benign", "fpr-hard")
+TO_TEXT = ("gap-to-text", "gap-to-text.holm")
+"""How far the sensitivity to pictures lies from that to words."""
+
 RANKING = ("auroc-hard", "auroc-benign")
 CUT_OFF = ("cut-off",)
 REFERENCE = (
@@ -31,8 +35,15 @@ REFERENCE = (
     "sensitivity-at-reference-cut-off",
     "fpr-benign-at-reference-cut-off",
 )
-OVERVIEW = ("auroc-hard", "minus-tokens", "sensitivity", "gap", "fpr-benign", "fpr-hard")
-"""Columns of a concept's table by language."""
+OVERVIEW = {
+    "overview_text": (
+        "auroc-hard", "minus-tokens", "sensitivity", "gap", "fpr-benign", "fpr-hard",
+    ),
+    "overview_pictures": (
+        "auroc-hard", "minus-pixels", "sensitivity", "gap-to-text", "gap", "fpr-benign", "fpr-hard",
+    ),
+}  # fmt: skip
+"""Columns of a concept's tables by language, of texts and of pictures."""
 
 BLAMED = {
     "condition-violated": (Status.VIOLATED,),
@@ -64,7 +75,8 @@ def why(ctx: Context, finding: Finding) -> str:
     words = ctx.words.reasons.get(finding.reason)
     if words is None:
         return ctx.words.unknown["reason"].format(key=finding.reason)
-    blamed = [ctx.condition_words(c.condition, c.limit) for c in _blamed(finding)]
+    modality = finding.cell.modality
+    blamed = [ctx.condition_words(c.condition, c.limit, modality) for c in _blamed(finding)]
     if not blamed:
         words = ctx.words.reasons.get(f"{finding.reason}.none", words)
     shown = sum(condition.status is Status.SHOWN for condition in finding.conditions)
@@ -74,11 +86,8 @@ def why(ctx: Context, finding: Finding) -> str:
 
 
 def _chapter(ctx: Context, probe: PlannedProbe, number: str) -> ConceptChapter:
-    cells = [cell for cell in ctx.plan.cells if cell.concept == probe.concept]
-    claim = ctx.words.features["claim"].format(
-        region=ctx.words.regions.get(probe.region, probe.region),
-        pooling=ctx.words.pooling.get(probe.pooling, probe.pooling),
-    )
+    kinds = ctx.by_kind(cell for cell in ctx.plan.cells if cell.concept == probe.concept)
+    cells = [cell for kind in kinds for cell in kind]
     views = tuple(_cell(ctx, cell) for cell in cells)
     return ConceptChapter(
         anchor=anchor("concept", probe.concept),
@@ -86,26 +95,58 @@ def _chapter(ctx: Context, probe: PlannedProbe, number: str) -> ConceptChapter:
         title=probe.title,
         definition=probe.definition,
         probe=describe_features(ctx, locked_probe(ctx, probe.concept)),
-        claim=claim,
+        claim=_claim(ctx, probe, cells),
         search=tuple(search_words(ctx, probe)),
-        plot=sensitivity_plot(ctx, probe, cells),
-        overview=_overview(ctx, cells),
+        plots=tuple(sensitivity_plot(ctx, kind) for kind in kinds),
+        overviews=tuple(_overviews(ctx, kinds)),
         cells=views,
+        gallery=picture_gallery(ctx, probe, cells),
         sections=concept_sections(ctx, probe, cells, views),
     )
 
 
-def _overview(ctx: Context, cells: list[Cell]) -> Table:
-    columns = (ctx.words.ui["verdict"], *(ctx.words.columns[name] for name in OVERVIEW))
-    rows = tuple(_overview_row(ctx, cell) for cell in cells)
-    caption = ctx.words.ui["by_language_caption"]
-    return by_cell(ctx, caption, columns, [RowGroup(rows=rows)] if rows else [])
+def _claim(ctx: Context, probe: PlannedProbe, cells: Sequence[Cell]) -> str:
+    """What was tested, and which tokens are read instead where there is a picture."""
+    words = ctx.words.features
+    claim = words["claim"].format(
+        region=ctx.words.regions.get(probe.region, probe.region),
+        pooling=ctx.words.pooling.get(probe.pooling, probe.pooling),
+    )
+    pictures = any(cell.modality != "text" for cell in cells)
+    return f"{claim} {words['claim_pictures']}" if pictures else claim
 
 
-def _overview_row(ctx: Context, cell: Cell) -> TableRow:
-    row = number_row(ctx, cell, OVERVIEW)
+def _overviews(ctx: Context, kinds: Sequence[Sequence[Cell]]) -> Iterator[Table]:
+    """A table for texts and one for pictures; without any cell, an empty one."""
+    texts = [kind for kind in kinds if kind[0].modality == "text"]
+    pictures = [kind for kind in kinds if kind[0].modality != "text"]
+    if texts or not pictures:
+        yield _overview(ctx, "overview_text", texts)
+    if pictures:
+        yield _overview(ctx, "overview_pictures", pictures)
+
+
+def _overview(ctx: Context, key: str, kinds: Sequence[Sequence[Cell]]) -> Table:
+    columns = (ctx.words.ui["verdict"], *(ctx.words.columns[name] for name in OVERVIEW[key]))
+    groups = (
+        RowGroup(
+            heading=ctx.row_title(kind[0]) if ctx.has_pictures else None,
+            rows=tuple(_overview_row(ctx, cell, OVERVIEW[key]) for cell in kind),
+        )
+        for kind in kinds
+    )
+    return by_cell(ctx, ctx.words.ui[key], columns, groups)
+
+
+def _overview_row(ctx: Context, cell: Cell, names: Sequence[str]) -> TableRow:
+    row = number_row(ctx, cell, names)
     verdict = Entry(verdict=ctx.verdict(ctx.finding(cell).verdict))
-    return row.model_copy(update={"entries": (verdict, *row.entries)})
+    return row.model_copy(
+        update={
+            "title": ctx.language(cell.language).name,
+            "entries": (verdict, *row.entries),
+        }
+    )
 
 
 def _cell(ctx: Context, cell: Cell) -> CellView:
@@ -121,13 +162,13 @@ def _cell(ctx: Context, cell: Cell) -> CellView:
         language=ctx.language(cell.language),
         verdict=ctx.verdict(finding.verdict),
         claim=ctx.words.verdicts[finding.verdict].claim.format(
-            concept=in_sentence(concept), language=ctx.place(cell)
+            concept=in_sentence(concept), input=ctx.claimed_input(cell)
         ),
         measured=_measured(ctx, cell) if covered else (),
         why=why(ctx, finding),
         notes=tuple(_notes(ctx, finding)) if covered else (),
         qualifiers=tuple(ctx.words.qualifiers.get(key, key) for key in finding.qualifiers),
-        conditions=tuple(_condition(ctx, c) for c in finding.conditions) if covered else (),
+        conditions=tuple(_condition(ctx, cell, c) for c in finding.conditions) if covered else (),
         controls=control_table(ctx, cell, set(names)) if covered else None,
         comparison=comparison(ctx, cell, set(names)) if covered else (),
         groups=_groups(ctx, cell, names) if covered else (),
@@ -142,7 +183,18 @@ def _measured(ctx: Context, cell: Cell) -> tuple[Sentence, ...]:
         reference = ctx.language(ctx.plan.claims.reference_language).name
         gap = ctx.number(cell, "gap")
         sentences.append(sentence(ctx.words.measured["gap"], reference=reference, gap=gap))
+    if _has_words(ctx, cell):
+        gap = ctx.number(cell, "gap-to-text")
+        sentences.append(sentence(ctx.words.measured["gap_to_text"], gap=gap))
     return tuple(sentences)
+
+
+def _has_words(ctx: Context, cell: Cell) -> bool:
+    """Whether a cell of pictures can be compared with the same concept and language in text."""
+    others = (c for c in ctx.plan.cells if (c.modality, c.rendering) == ("text", "plain"))
+    return cell.modality != "text" and any(
+        (c.concept, c.language) == (cell.concept, cell.language) for c in others
+    )
 
 
 def _notes(ctx: Context, finding: Finding) -> Iterable[str]:
@@ -170,6 +222,7 @@ def _groups(ctx: Context, cell: Cell, found: list[str]) -> tuple[NumberGroup, ..
     alarms = [name for base in ALARMS for name in (base, *formats * (base == "fpr-benign"))]
     wanted = [
         alarms,
+        TO_TEXT if _has_words(ctx, cell) else (),
         RANKING,
         [*CUT_OFF, *(name for name in REFERENCE if name in found)],
         [name for name in found if name.startswith("ppv@")],
@@ -181,10 +234,10 @@ def _groups(ctx: Context, cell: Cell, found: list[str]) -> tuple[NumberGroup, ..
     )
 
 
-def _condition(ctx: Context, condition: Condition) -> ConditionRow:
+def _condition(ctx: Context, cell: Cell, condition: Condition) -> ConditionRow:
     number = ctx.numbers.of(condition.result_id) if condition.result_id else None
     return ConditionRow(
-        words=ctx.condition_words(condition.condition, condition.limit),
+        words=ctx.condition_words(condition.condition, condition.limit, cell.modality),
         kind=ctx.words.kinds.get(condition.kind, condition.kind),
         limit=ctx.condition_limit(condition.condition, condition.limit),
         status=ctx.status(condition),

@@ -1,13 +1,17 @@
 """What every part of a report is built from, and how cells, languages and sentences are named."""
 
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from string import Formatter
+from typing import get_args
 
 from compliance.catalog import Catalog
+from compliance.records.audit import ImageShift, TextShift
 from compliance.records.evidence import Evidence
 from compliance.records.finding import Condition, Finding, Verdict
+from compliance.records.observation import SURFACE
 from compliance.records.plan import Cell, Plan
 from compliance.records.report import (
     Fragment,
@@ -19,11 +23,19 @@ from compliance.records.report import (
     StatusView,
     VerdictView,
 )
+from compliance.records.suite import Modality, Rendering
+from compliance.reports.gallery import Gallery
 from compliance.reports.messages import Messages
 from compliance.reports.numbers import Numbers, write_limit
 
 COLUMNS = 7
 """Languages side by side on a page; more of them continue in a further table."""
+
+KINDS = tuple((m, r) for m in get_args(Modality) for r in get_args(Rendering))
+"""Kinds of input, as a report orders them: texts, pictures of words, pictures of things."""
+
+SHIFTS = {"text": get_args(TextShift), "image": get_args(ImageShift)}
+"""Changes of items without and with a picture."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +45,8 @@ class Context:
     evidence: Evidence
     catalog: Catalog
     words: Messages
+    gallery: Gallery | None = None
+    """What a run saw of pictures."""
 
     @property
     def plan(self) -> Plan:
@@ -65,6 +79,10 @@ class Context:
         if self.finding(cell).verdict is Verdict.NOT_COVERED:
             label = self.words.verdicts[Verdict.NOT_COVERED].label.lower()
             return self.numbers.of(result_id, absent=label, short=label)
+        if not applies(name, cell):
+            return self.numbers.of(
+                result_id, absent=unknown["other_input"], short=unknown["short_other_input"]
+            )
         if name.startswith("shift.") and not self.is_shifted(cell):
             return self.numbers.of(
                 result_id, absent=unknown["not_shifted"], short=unknown["short_not_shifted"]
@@ -72,7 +90,7 @@ class Context:
         return self.numbers.of(result_id)
 
     def is_shifted(self, cell: Cell) -> bool:
-        """Whether the lock says that texts of this cell are changed."""
+        """Whether the lock says that items of this cell are changed."""
         return cell.language in self.evidence.lock.shifted_languages.get(cell.concept, ())
 
     def names(self, cell: Cell) -> list[str]:
@@ -116,23 +134,36 @@ class Context:
         return self.titles.get(concept, concept)
 
     def row_title(self, cell: Cell) -> str:
-        """The concept, and the kind of input where it is not plain text."""
-        return self.concept_title(cell.concept) + self._input_kind(cell)
+        """The concept, and the kind of input where there are several."""
+        concept = self.concept_title(cell.concept)
+        return f"{concept} ({self.kind(cell)})" if self.has_pictures else concept
 
     def place(self, cell: Cell) -> str:
         """The language, and the kind of input where it is not plain text."""
-        return self.language(cell.language).name + self._input_kind(cell)
+        language = self.language(cell.language).name
+        return language if cell.modality == "text" else f"{language} ({self.kind(cell)})"
 
-    def _input_kind(self, cell: Cell) -> str:
-        if (cell.modality, cell.rendering) == ("text", "plain"):
-            return ""
-        modality = self.words.modalities.get(cell.modality, cell.modality)
-        rendering = self.words.renderings.get(cell.rendering, cell.rendering)
-        return f" ({modality}, {rendering})"
+    def kind(self, cell: Cell) -> str:
+        """A cell's kind of input; an unknown one by its modality and rendering."""
+        words = self.words.inputs.get(f"{cell.modality}/{cell.rendering}")
+        return words.kind if words else f"{cell.modality}, {cell.rendering}"
 
-    def condition_words(self, key: str, limit: float | None) -> str:
+    def claimed_input(self, cell: Cell) -> str:
+        """What a claim about a cell is about, such as "Greek input"."""
+        words = self.words.inputs.get(f"{cell.modality}/{cell.rendering}")
+        template = words.claim if words else "{language} (" + self.kind(cell) + ")"
+        return template.format(language=self.language(cell.language).name)
+
+    def by_kind(self, cells: Iterable[Cell]) -> list[list[Cell]]:
+        """Cells by kind of input, in the order of reports; within one in their own order."""
+        found: dict[tuple[str, str], list[Cell]] = {}
+        for cell in cells:
+            found.setdefault((cell.modality, cell.rendering), []).append(cell)
+        return [found[kind] for kind in KINDS if kind in found]
+
+    def condition_words(self, key: str, limit: float | None, modality: str = "text") -> str:
         """What a condition asks for, with its limit; an unknown one is named by its key."""
-        words = self.words.conditions.get(key)
+        words = self.words.condition(key, modality)
         if words is None:
             return self.words.unknown["condition"].format(key=key)
         shown = "" if limit is None else write_limit(limit, words.kind)
@@ -144,10 +175,9 @@ class Context:
 
     def cell_tables(self, name: str) -> tuple[ResultTable, ...]:
         """One kind of result over all planned cells, a page's width at a time."""
-        _, label = self.numbers.describe(name)
         return tuple(
             ResultTable(
-                title=label,
+                title=self.label(name, self.modalities),
                 languages=tuple(self.language(tag) for tag in languages),
                 rows=tuple(
                     ResultRow(
@@ -163,6 +193,12 @@ class Context:
             for languages in self.language_columns
         )
 
+    def label(self, name: str, modalities: Sequence[str]) -> str:
+        """What a result is called in cells of these modalities."""
+        labels = dict.fromkeys(self.numbers.describe(name, m)[1] for m in modalities or ("text",))
+        first, *others = labels
+        return " ".join([first, *(self.words.ui["or_pictures"].format(label=o) for o in others)])
+
     @cached_property
     def language_columns(self) -> list[tuple[str, ...]]:
         """The plan's languages, cut into what fits on a page."""
@@ -171,17 +207,35 @@ class Context:
 
     @cached_property
     def modalities(self) -> tuple[str, ...]:
-        """Kinds of input that are planned."""
-        return tuple(dict.fromkeys(cell.modality for cell in self.plan.cells))
+        """Modalities that are planned, in the order of reports."""
+        planned = {cell.modality for cell in self.plan.cells}
+        return tuple(modality for modality in get_args(Modality) if modality in planned)
+
+    @property
+    def has_pictures(self) -> bool:
+        """Whether any cell is planned whose items have pictures."""
+        return any(modality != "text" for modality in self.modalities)
 
     @cached_property
     def rows(self) -> list[tuple[str, dict[str, Cell]]]:
-        """Planned cells by concept and kind of input, in the plan's order, then by language."""
-        found: dict[tuple[str, str, str], dict[str, Cell]] = {}
-        for cell in self.plan.cells:
-            key = (cell.concept, cell.modality, cell.rendering)
-            found.setdefault(key, {})[cell.language] = cell
-        return [(self.row_title(next(iter(cells.values()))), cells) for cells in found.values()]
+        """Planned cells by concept and kind of input, then by language."""
+        concepts = dict.fromkeys(cell.concept for cell in self.plan.cells)
+        rows = (
+            cells
+            for concept in concepts
+            for cells in self.by_kind(c for c in self.plan.cells if c.concept == concept)
+        )
+        return [(self.row_title(cells[0]), {c.language: c for c in cells}) for cells in rows]
+
+
+def applies(name: str, cell: Cell) -> bool:
+    """Whether cells of this modality can have a result: pictures have no letter patterns."""
+    head, _, rest = name.partition(".")
+    if head == "shift":
+        other = SHIFTS["image" if cell.modality == "text" else "text"]
+        return rest.rpartition(".")[0] not in other
+    scorer = name.removeprefix("minus-") if name.startswith("minus-") else rest
+    return scorer not in SURFACE or cell.modality in SURFACE[scorer]
 
 
 def cell_anchor(cell: Cell) -> str:

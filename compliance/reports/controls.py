@@ -4,20 +4,20 @@ from collections.abc import Iterable, Iterator
 from typing import Literal
 
 from compliance.records.finding import Result
-from compliance.records.observation import CONTROL_SCORERS
+from compliance.records.observation import CONTROL_SCORERS, SURFACE
 from compliance.records.plan import Cell
 from compliance.records.report import Entry, RowGroup, Sentence, Table, TableRow
-from compliance.reports.context import Context, sentence
+from compliance.reports.context import Context, applies, sentence
 from compliance.reports.numbers import in_sentence
 from compliance.reports.tables import EMPTY
 
 COMPARED = ("auroc-hard", "minus", "sensitivity", "fpr-benign", "fpr-hard")
 """Columns; ``minus`` is the probe's lead over the control."""
 
-SURFACE = ("tokens", "ngrams")
+SHORTCUTS = ("tokens", *SURFACE)
 RANDOM = ("random-sae", "permuted")
-DENSE = tuple(s for s in CONTROL_SCORERS if s not in (*SURFACE, *RANDOM))
-KINDS = {"surface": SURFACE, "random": RANDOM, "dense": DENSE}
+DENSE = tuple(s for s in CONTROL_SCORERS if s not in (*SHORTCUTS, *RANDOM))
+KINDS = {"surface": SHORTCUTS, "random": RANDOM, "dense": DENSE}
 RANDOM_LATENTS = "random-latents"
 
 PLANNED_AS = {"tokens": "token-count", "permuted": "permuted-labels"}
@@ -29,6 +29,8 @@ Standing = Literal["ahead", "behind", "open", "missing"]
 def control_table(ctx: Context, cell: Cell, found: set[str]) -> Table:
     """Probe and controls on the same items, grouped by what they control for.
 
+    Pictures have colours and pixels in the place of letter patterns.
+
     Args:
         ctx: Evidence and words.
         cell: A covered cell.
@@ -36,8 +38,8 @@ def control_table(ctx: Context, cell: Cell, found: set[str]) -> Table:
     """
     groups = [RowGroup(heading=None, rows=(_probe_row(ctx, cell),))]
     for kind, scorers in (*KINDS.items(), ("other", _others(found))):
-        rows = [_row(ctx, cell, s, found) for s in scorers if _has_place(ctx, s, found)]
-        if kind == "random" and _has_place(ctx, RANDOM_LATENTS, found):
+        rows = [_row(ctx, cell, s, found) for s in scorers if _has_place(ctx, cell, s, found)]
+        if kind == "random" and _has_place(ctx, cell, RANDOM_LATENTS, found):
             rows.insert(0, _random_latents_row(ctx, cell))
         if rows:
             groups.append(RowGroup(heading=ctx.words.control_kinds[kind], rows=tuple(rows)))
@@ -72,8 +74,10 @@ def _others(found: Iterable[str]) -> list[str]:
     return sorted(scorers - set(CONTROL_SCORERS))
 
 
-def _has_place(ctx: Context, scorer: str, found: set[str]) -> bool:
+def _has_place(ctx: Context, cell: Cell, scorer: str, found: set[str]) -> bool:
     """A control has its row if it was planned, also where it has no numbers."""
+    if not applies(f"minus-{scorer}", cell) and f"minus-{scorer}" not in found:
+        return False
     name = PLANNED_AS.get(scorer, scorer.removesuffix("-means"))
     planned = "sparse" if name.startswith("sparse-") else name
     return planned in ctx.plan.controls or bool({f"auroc-hard.{scorer}", scorer} & found)
@@ -92,7 +96,7 @@ def _row(ctx: Context, cell: Cell, scorer: str, found: set[str]) -> TableRow:
         Entry(number=ctx.number(cell, name)) if index < 2 or has_cut_off else EMPTY
         for index, name in enumerate(names)
     )
-    return TableRow(title=ctx.words.scorers.get(scorer, scorer), entries=tuple(entries))
+    return TableRow(title=ctx.words.scorer(scorer, cell.modality), entries=tuple(entries))
 
 
 def _random_latents_row(ctx: Context, cell: Cell) -> TableRow:
@@ -105,9 +109,9 @@ def _random_latents_row(ctx: Context, cell: Cell) -> TableRow:
 
 def _against_shortcuts(ctx: Context, cell: Cell, found: set[str]) -> Iterator[Sentence]:
     placed: dict[Standing, list[str]] = {}
-    for scorer in (*SURFACE, *RANDOM):
-        if _has_place(ctx, scorer, found):
-            title = in_sentence(ctx.words.scorers[scorer])
+    for scorer in (*SHORTCUTS, *RANDOM):
+        if _has_place(ctx, cell, scorer, found):
+            title = in_sentence(ctx.words.scorer(scorer, cell.modality))
             placed.setdefault(_standing(ctx, cell, scorer), []).append(title)
     for standing in ("behind", "open", "missing", "ahead"):
         if titles := placed.get(standing):
@@ -115,7 +119,7 @@ def _against_shortcuts(ctx: Context, cell: Cell, found: set[str]) -> Iterator[Se
 
 
 def _against_random_latents(ctx: Context, cell: Cell, found: set[str]) -> Iterator[Sentence]:
-    if not _has_place(ctx, RANDOM_LATENTS, found):
+    if not _has_place(ctx, cell, RANDOM_LATENTS, found):
         return
     share, reached = (ctx.number(cell, n) for n in (RANDOM_LATENTS, f"{RANDOM_LATENTS}-p95"))
     yield sentence(
@@ -127,7 +131,7 @@ def _against_random_latents(ctx: Context, cell: Cell, found: set[str]) -> Iterat
 def _against_dense(ctx: Context, cell: Cell, found: set[str]) -> Iterator[Sentence]:
     present = [s for s in DENSE if f"minus-{s}" in found]
     if not present:
-        if any(_has_place(ctx, s, found) for s in DENSE):
+        if any(_has_place(ctx, cell, s, found) for s in DENSE):
             yield sentence(ctx.words.comparison["no_dense"])
         return
     standings = {s: _standing(ctx, cell, s) for s in present}

@@ -2,13 +2,18 @@
 
 from collections.abc import Iterator, Sequence
 
-from compliance.records.observation import SOURCES
+from compliance.records.observation import SOURCES, source_of
 from compliance.records.report import Entry, RowGroup, Section, Table, TableRow
+from compliance.records.suite import Label
 from compliance.reports.context import Context, anchor
+from compliance.reports.tables import plain
 
-ROLES = ("read", "user", "assistant")
-GATE = "neutral.read"
-"""The stratum that gates look at."""
+ROLES = ("image", "read", "user", "assistant")
+
+REGIONS = ("image", "read")
+"""Roles for which fired features are counted."""
+
+LOSS_STRATUM = "neutral.read"
 
 QUALITY = ("ev", "ev-global", "cosine", "norm-ratio", "l0", "l0-median", "l0-p95", "tokens")
 FIRING = ("alive", "dead", "dense-latents")
@@ -27,26 +32,46 @@ def fidelity_sections(ctx: Context) -> tuple[Section, ...]:
 def _section(ctx: Context, index: int, modality: str) -> Section:
     words, sae = ctx.words.sections["fidelity"], ctx.plan.saes[index]
     place = f"{modality}/sae{index}"
+    # where texts are read too, the autoencoder reads the text stream
+    outside = modality != "text" and "text" in ctx.modalities
     return Section(
         anchor=anchor("fidelity", place),
         title=words["title"].format(
             sae=sae.name, modality=ctx.words.modalities.get(modality, modality)
         ),
-        tables=tuple(_tables(ctx, place)),
+        intro=plain(words["outside"]) if outside else (),
+        tables=tuple(_tables(ctx, place, modality)),
         note=words["note"],
     )
 
 
-def _tables(ctx: Context, place: str) -> Iterator[Table]:
+def gate(ctx: Context, modality: str) -> str:
+    """The stratum that gates look at: neutral text, of pictures the image tokens of benign items.
+
+    Benign items stand in for neutral text where there is none, and are then called so.
+    """
+    if modality == "text":
+        return "neutral.read"
+    return f"{source_of(Label.NEGATIVE, has_neutral_text=ctx.plan.has_neutral_text)}.image"
+
+
+def _tables(ctx: Context, place: str, modality: str) -> Iterator[Table]:
     words = ctx.words.sections["fidelity"]
-    yield _table(ctx, words["quality"], QUALITY, tuple(_strata(ctx, place)))
+    yield _table(ctx, words["quality"], QUALITY, tuple(_strata(ctx, place, modality)))
     firing = [
-        RowGroup(heading=_kind(ctx, source), rows=_rows(ctx, place, f"{source}.read", FIRING))
+        RowGroup(
+            heading=_heading(ctx, source, role, modality),
+            rows=_rows(ctx, place, f"{source}.{role}", FIRING),
+        )
         for source in SOURCES
-        if source == SOURCES[0] or _present(ctx, place, f"{source}.read", FIRING)
+        for role in REGIONS
+        if f"{source}.{role}" == gate(ctx, modality)
+        or _present(ctx, place, f"{source}.{role}", FIRING)
     ]
     yield _table(ctx, words["firing"], FIRING, firing)
-    yield _table(ctx, words["losses"], LOSSES, [RowGroup(rows=_rows(ctx, place, GATE, LOSSES))])
+    if modality == "text" or _present(ctx, place, LOSS_STRATUM, LOSSES):
+        rows = _rows(ctx, place, LOSS_STRATUM, LOSSES)
+        yield _table(ctx, words["losses"], LOSSES, [RowGroup(rows=rows)])
     rest = tuple(_rest(ctx, place))
     if rest:
         yield Table(
@@ -55,20 +80,27 @@ def _tables(ctx: Context, place: str) -> Iterator[Table]:
         )  # fmt: skip
 
 
-def _kind(ctx: Context, source: str) -> str:
-    """What a kind of text is called; benign items may stand in for neutral text."""
-    stands_in = source == "neutral" and not ctx.plan.has_neutral_text
-    return ctx.words.sections["fidelity"]["stand_in" if stands_in else source]
+def _heading(ctx: Context, source: str, role: str, modality: str) -> str:
+    """A kind of item and of token; benign items may stand in for neutral text.
 
-
-def _strata(ctx: Context, place: str) -> Iterator[RowGroup]:
-    """Kinds of text that were measured; the gate's keeps its place if it was not."""
+    There are no neutral pictures, and what is read beside a picture is called so.
+    """
     words = ctx.words.sections["fidelity"]
+    if source == "neutral":
+        stands_in = "stand_in" if not ctx.plan.has_neutral_text else "neutral"
+        source = stands_in if modality == "text" else "benign"
+    if role == "read" and modality != "text":
+        role = "beside"
+    return words["stratum"].format(source=words[source], role=words[role])
+
+
+def _strata(ctx: Context, place: str, modality: str) -> Iterator[RowGroup]:
+    """Kinds of items and tokens that were measured; the gate's keeps its place if it was not."""
     for source in SOURCES:
         for role in ROLES:
             stratum = f"{source}.{role}"
-            if stratum == GATE or _present(ctx, place, stratum, QUALITY):
-                heading = words["stratum"].format(source=_kind(ctx, source), role=words[role])
+            if stratum == gate(ctx, modality) or _present(ctx, place, stratum, QUALITY):
+                heading = _heading(ctx, source, role, modality)
                 yield RowGroup(heading=heading, rows=_rows(ctx, place, stratum, QUALITY))
 
 
@@ -93,8 +125,8 @@ def _present(ctx: Context, place: str, stratum: str, names: Sequence[str]) -> bo
 def _rest(ctx: Context, place: str) -> Iterator[TableRow]:
     """Results of newer versions, so that every number has a place."""
     known = {f"{s}.{r}/{n}" for s in SOURCES for r in ROLES for n in QUALITY}
-    known |= {f"{s}.read/{n}" for s in SOURCES for n in FIRING}
-    known |= {f"{GATE}/{n}" for n in LOSSES}
+    known |= {f"{s}.{r}/{n}" for s in SOURCES for r in REGIONS for n in FIRING}
+    known |= {f"{LOSS_STRATUM}/{n}" for n in LOSSES}
     for tag in ctx.plan.languages:
         start = f"fidelity/{tag}/{place}/"
         for result_id in ctx.numbers.ids():

@@ -1,7 +1,7 @@
 """The chapters on the instrument and the test sets: subject, plan, datasheets, methods."""
 
 from compliance.records.base import digest_of
-from compliance.records.plan import Cell
+from compliance.records.plan import Cell, Rule
 from compliance.records.report import (
     Fact,
     LimitRow,
@@ -58,6 +58,7 @@ def plan_facts(ctx: Context) -> tuple[Fact, ...]:
         _fact(ctx, "lock_digest", digest_of(ctx.evidence.lock), code=True),
         _fact(ctx, "fit_digest", ctx.evidence.lock.fit_digest, code=True),
         _fact(ctx, "reference", ctx.language(plan.claims.reference_language).name),
+        *_searched(ctx),
         _fact(ctx, "splits", splits),
         _fact(ctx, "alpha", write_percent(plan.alpha)),
         _fact(ctx, "level", write_percent(plan.level)),
@@ -78,16 +79,39 @@ def plan_facts(ctx: Context) -> tuple[Fact, ...]:
     )
 
 
+def _searched(ctx: Context) -> tuple[Fact, ...]:
+    """On which items features were looked for, where there are several kinds of input."""
+    plan = ctx.plan
+    cell = Cell(
+        concept="", language=plan.claims.reference_language, modality=plan.search_modality,
+        rendering=plan.search_rendering,
+    )  # fmt: skip
+    value = f"{ctx.language(cell.language).name}, {ctx.kind(cell)}"
+    return (_fact(ctx, "searched_in", value),) if ctx.has_pictures else ()
+
+
 def limit_rows(ctx: Context) -> tuple[LimitRow, ...]:
     """The plan's rules, in its order."""
     return tuple(
         LimitRow(
-            words=ctx.condition_words(rule.condition, rule.limit),
+            words=_rule_words(ctx, rule),
             kind=ctx.words.kinds.get(rule.kind, rule.kind),
             limit=ctx.condition_limit(rule.condition, rule.limit),
         )
         for rule in ctx.plan.rules
     )
+
+
+def _rule_words(ctx: Context, rule: Rule) -> str:
+    """What a rule asks for, and of which kinds of input if not of all."""
+    mine = [m for m in ctx.modalities if rule.modalities is None or m in rule.modalities]
+    asked = (ctx.condition_words(rule.condition, rule.limit, m) for m in mine or ("text",))
+    first, *others = dict.fromkeys(asked)
+    words = " ".join([first, *(ctx.words.ui["or_pictures"].format(label=o) for o in others)])
+    if not mine or len(mine) == len(ctx.modalities):
+        return words
+    names = ", ".join(ctx.words.modalities.get(m, m) for m in mine)
+    return f"{words} ({names})"
 
 
 def environment_facts(ctx: Context) -> tuple[Fact, ...]:
@@ -156,6 +180,7 @@ def _suite(ctx: Context, suite: SuiteFacts) -> SuiteView:
             _fact(ctx, "version", f"{suite.name} {suite.version}"),
             _fact(ctx, "items", f"{suite.items:,}"),
             _fact(ctx, "groups", f"{suite.groups:,}"),
+            *_pictures(ctx, suite),
             _fact(ctx, "languages", ctx.language_names(list(sheet.languages))),
             _fact(ctx, "licence", sheet.licence),
             _fact(ctx, "translation", sheet.translation),
@@ -166,6 +191,13 @@ def _suite(ctx: Context, suite: SuiteFacts) -> SuiteView:
         reviewers=sheet.reviewers,
         known_gaps=sheet.known_gaps,
     )
+
+
+def _pictures(ctx: Context, suite: SuiteFacts) -> tuple[Fact, ...]:
+    """How many pictures a test set has, where any cell has some and they were counted."""
+    if not ctx.has_pictures or ctx.gallery is None:
+        return ()
+    return (_fact(ctx, "pictures", f"{ctx.gallery.counts.get(suite.name, 0):,}"),)
 
 
 def _method(ctx: Context, key: str) -> MethodView:

@@ -20,7 +20,7 @@ from compliance.records.report import (
 )
 from compliance.reports.cells import why
 from compliance.reports.context import Context, anchor, cell_anchor
-from compliance.reports.fidelity import GATE
+from compliance.reports.fidelity import gate
 
 
 def provision_sections(
@@ -164,16 +164,17 @@ def _tables(ctx: Context, pattern: str) -> tuple[ResultTable, ...]:
 
 def _fidelity_tables(ctx: Context, name: str) -> tuple[ResultTable, ...]:
     """On the text that the gate looks at; other strata stand in the chapter on the instrument."""
-    _, label = ctx.numbers.describe(name)
     return tuple(
         ResultTable(
-            title=label,
+            title=ctx.numbers.describe(name)[1],
             languages=tuple(ctx.language(tag) for tag in languages),
             rows=tuple(
                 ResultRow(
-                    title=sae.name,
+                    title=_read_by(ctx, sae.name, modality),
                     numbers=tuple(
-                        ctx.numbers.of(f"fidelity/{tag}/{modality}/sae{index}/{GATE}/{name}")
+                        ctx.numbers.of(
+                            f"fidelity/{tag}/{modality}/sae{index}/{gate(ctx, modality)}/{name}"
+                        )
                         for tag in languages
                     ),
                 )
@@ -183,6 +184,11 @@ def _fidelity_tables(ctx: Context, name: str) -> tuple[ResultTable, ...]:
         )
         for languages in ctx.language_columns
     )
+
+
+def _read_by(ctx: Context, sae: str, modality: str) -> str:
+    """An autoencoder, and what it reads where that is more than texts."""
+    return f"{sae}, {ctx.words.modalities[modality]}" if ctx.has_pictures else sae
 
 
 def _dates(ctx: Context, provision: Provision) -> str:

@@ -69,6 +69,13 @@ class Term(Record):
     meaning: str
 
 
+class InputWords(Record):
+    """A kind of input: how it is called in brackets, and in a claim about a language."""
+
+    kind: str
+    claim: str
+
+
 class LanguageWords(Record):
     """A language's English name and its own."""
 
@@ -108,6 +115,10 @@ class Messages(Record):
     comparison: dict[str, str]
     """What a table of controls comes to."""
 
+    picture_conditions: dict[str, ConditionWords]
+    picture_scorers: dict[str, str]
+    """What is called otherwise where it is about pictures."""
+
     controls: dict[str, str]
     expected_controls: tuple[str, ...]
     classes: dict[str, Term]
@@ -123,7 +134,10 @@ class Messages(Record):
     methods: dict[str, MethodWords]
     languages: dict[str, LanguageWords]
     modalities: dict[str, str]
-    renderings: dict[str, str]
+    inputs: dict[str, InputWords]
+    """By modality and rendering, such as ``image/depicted``."""
+
+    labels: dict[str, str]
     regions: dict[str, str]
     pooling: dict[str, str]
     months: tuple[str, ...]
@@ -133,12 +147,23 @@ class Messages(Record):
     lead: dict[str, str]
     plurals: dict[str, Plural]
     plot: dict[str, str]
+    gallery: dict[str, str]
     features: dict[str, str]
     facts: dict[str, str]
     selection: dict[str, str]
     trace: dict[str, str]
     ui: dict[str, Any]
     """Words that stand in templates."""
+
+    def scorer(self, key: str, modality: str = "text") -> str:
+        """What a control is called in cells of a modality; an unknown one by its key."""
+        called = self.picture_scorers if modality != "text" else {}
+        return called.get(key) or self.scorers.get(key, key)
+
+    def condition(self, key: str, modality: str = "text") -> ConditionWords | None:
+        """What a condition asks for in cells of a modality."""
+        asked = self.picture_conditions if modality != "text" else {}
+        return asked.get(key) or self.conditions.get(key)
 
     def count(self, thing: str, n: int) -> str:
         """``n`` of a countable thing, such as "2 languages"."""

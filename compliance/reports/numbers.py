@@ -31,6 +31,8 @@ def write(value: float, kind: str) -> str:
             return _decimal(value, 3, signed=True)
         case "count":
             return f"{round(value):,}"
+        case "p":
+            return write_p(value)
         case "mean":
             return _decimal(value, 1)
     return _significant(value)
@@ -115,7 +117,7 @@ class Numbers:
             short: The same in a word or two.
         """
         name = name_of(result_id)
-        kind, label = self.describe(name)
+        kind, label = self.describe(name, modality_of(result_id))
         result = self._results.get(result_id)
         if result is None:
             reason = absent or self._words.unknown["missing"]
@@ -134,9 +136,9 @@ class Numbers:
             short=None if result.value is not None else self._words.unknown["short"],
         )
 
-    def describe(self, name: str) -> tuple[str, str]:
+    def describe(self, name: str, modality: str = "text") -> tuple[str, str]:
         """Kind and label of a result's name; an unknown name is its own label."""
-        base, parameter = self._parsed(name)
+        base, parameter = self._parsed(name, modality)
         words = self._words.results.get(base)
         if words is None:
             return "plain", name
@@ -144,14 +146,14 @@ class Numbers:
             return words.kind, words.label.format(parameter=parameter)
         return words.kind, f"{words.label}: {parameter}" if parameter else words.label
 
-    def _parsed(self, name: str) -> tuple[str, str]:
+    def _parsed(self, name: str, modality: str) -> tuple[str, str]:
         """The catalog's key of a name, and in words what stands beside it in the name."""
         words = self._words
         if name in words.results:
             return name, ""
         if name.startswith("minus-"):
             control = name.removeprefix("minus-")
-            return "minus", in_sentence(words.scorers.get(control, control))
+            return "minus", in_sentence(words.scorer(control, modality))
         head, _, rest = name.partition(".")
         match head:
             case "shift":
@@ -165,7 +167,7 @@ class Numbers:
         if "@" in name:
             head, _, parameter = name.partition("@")
             return head, _prevalence(parameter)
-        plain = words.suffixes.get(rest) or words.scorers.get(rest, rest)
+        plain = words.suffixes.get(rest) or words.scorer(rest, modality)
         return head, in_sentence(plain) if plain else ""
 
     def _shift(self, shift: str) -> str:
@@ -191,6 +193,12 @@ def name_of(result_id: str) -> str:
     """What a result is called within its cell, or within its place of the instrument."""
     parts = result_id.split("/")
     return "/".join(parts[4:]) if len(parts) > 4 and parts[0] != "fidelity" else parts[-1]
+
+
+def modality_of(result_id: str) -> str:
+    """The modality that a result's address names; text where it names none."""
+    parts = result_id.split("/")
+    return parts[2] if len(parts) > 4 else "text"
 
 
 def in_sentence(title: str) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from compliance.records.plan import Cell, PlannedProbe
+from compliance.records.plan import Cell
 from compliance.records.report import ForestPlot, Number, PlotRow, PlotTick
 from compliance.records.validation import KnownAnswer
 from compliance.reports.context import Context, anchor
@@ -17,17 +17,20 @@ TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
 NULL_TICKS = (0.0, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 
-def sensitivity_plot(ctx: Context, probe: PlannedProbe, cells: list[Cell]) -> ForestPlot | None:
-    """The plot of one concept; None where no cell was planned."""
-    if not cells:
-        return None
+def sensitivity_plot(ctx: Context, cells: Sequence[Cell]) -> ForestPlot:
+    """The plot of one concept in one kind of input.
+
+    Args:
+        ctx: Evidence and words.
+        cells: All of the same concept, modality and rendering; at least one.
+    """
     limit = ctx.plan.claims.min_sensitivity
     bottom = TOP + ROW * len(cells)
     rows = [_row(ctx, cell, TOP + ROW * (i + 0.5)) for i, cell in enumerate(cells)]
     spoken = [_spoken(ctx, cell) for cell in cells]
     return ForestPlot(
-        anchor=anchor("plot", probe.concept),
-        title=ctx.words.plot["title"].format(concept=probe.title),
+        anchor=anchor("plot", f"{cells[0].concept}/{cells[0].modality}/{cells[0].rendering}"),
+        title=ctx.words.plot["title"].format(concept=ctx.row_title(cells[0])),
         description=ctx.words.plot["description"].format(
             limit=write_percent(limit), rows="; ".join(spoken)
         ),
@@ -96,7 +99,7 @@ def _row(ctx: Context, cell: Cell, y: float) -> PlotRow:
     value, low, high = (result.value, result.low, result.high) if result else (None,) * 3
     verdict = ctx.verdict(ctx.finding(cell).verdict)
     return PlotRow(
-        label=ctx.place(cell),
+        label=ctx.language(cell.language).name,
         glyph=verdict.glyph,
         text=_text(number),
         y=y,
@@ -118,7 +121,9 @@ def _spoken(ctx: Context, cell: Cell) -> str:
     words = ctx.words.plot
     template = words["row_interval" if number.interval else "row"]
     value = number.text or words["none"]
-    return template.format(language=ctx.place(cell), value=value, interval=number.interval)
+    return template.format(
+        language=ctx.language(cell.language).name, value=value, interval=number.interval
+    )
 
 
 def _x(share: float, top: float = 1.0, left: float = LEFT) -> float:

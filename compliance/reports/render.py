@@ -3,7 +3,8 @@
     html = render_html(report)
     pdf = render_pdf(report, attachments={"evidence.json": data}, identifier=digest, when=moment)
 
-The HTML is one file without scripts; its policy lets a browser load nothing at all. The PDF is
+The HTML is one file without scripts; its policy lets a browser load nothing, of pictures those that
+are in the file. The PDF is
 PDF/A-3a and PDF/UA-1 at once and is made in a child process with limits of time and memory, since
 hostile or huge content must not take the parent with it. Nothing is fetched from anywhere.
 """
@@ -37,6 +38,8 @@ MAX_SECONDS = 900
 MAX_BYTES = 6 * 2**30
 PDF_VARIANT = "pdf/a-3a"
 GENERATOR = "sae-compliance"
+PICTURE = "data:image/png;base64,"
+"""How the address of every picture begins."""
 
 _PDFUAID = "http://www.aiim.org/pdfua/ns/id/"
 _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
@@ -58,7 +61,7 @@ def render_html(report: Report) -> str:
                 report=report,
                 w=_namespace(words.ui),
                 css=Markup(css),
-                policy=page_policy(css),
+                policy=page_policy(css, pictures=report.has_pictures),
                 generator=GENERATOR,
             )
         )
@@ -141,10 +144,19 @@ def page_style(words: Mapping[str, Any]) -> str:
     return text.replace("PAGE_WORD", words["page"]).replace("OF_WORD", words["of"])
 
 
-def page_policy(css: str) -> str:
-    """A policy under which a browser loads and runs nothing but this one style sheet."""
+def page_policy(css: str, *, pictures: bool = False) -> str:
+    """A policy under which a browser loads and runs nothing but this one style sheet.
+
+    Args:
+        css: The style sheet.
+        pictures: Whether the page holds pictures, as data URIs.
+    """
     digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
-    return f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    shown = "; img-src data:" if pictures else ""
+    return (
+        f"default-src 'none'; style-src 'sha256-{digest}'{shown}; base-uri 'none'; "
+        "form-action 'none'"
+    )
 
 
 def _utc(when: datetime) -> datetime:
@@ -257,11 +269,13 @@ def _attachment(name: str, data: bytes, when: datetime, fetcher: Any) -> Any:
 
 
 def _closed_fetcher() -> Any:
-    """A fetcher that refuses everything: the page holds all it needs."""
+    """A fetcher that refuses all but the pictures that stand in the page itself."""
     from weasyprint.urls import FatalURLFetchingError, URLFetcher
 
     class Closed(URLFetcher):
         def fetch(self, url: str, headers: Mapping[str, str] | None = None) -> Any:
+            if url.startswith(PICTURE):
+                return super().fetch(url, headers)
             raise FatalURLFetchingError(f"the report asks for {url[:200]!r}, which is not its own")
 
     return Closed()

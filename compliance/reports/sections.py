@@ -14,7 +14,7 @@ from compliance.records.report import (
     Table,
     TableRow,
 )
-from compliance.reports.context import Context, anchor, cell_anchor, sentence
+from compliance.reports.context import Context, anchor, applies, cell_anchor, sentence
 from compliance.reports.numbers import write_percent
 from compliance.reports.tables import EMPTY, by_cell, number_row, pages, plain, shown_ids
 
@@ -98,15 +98,15 @@ def _robustness(ctx: Context, probe: PlannedProbe, cells: Sequence[Cell]) -> Sec
 
 def _repeats(ctx: Context, cells: Sequence[Cell]) -> Iterator[Sentence]:
     words = ctx.words.sections["robustness"]
-    for cell in cells:
-        if "repeat-difference" in ctx.names(cell):
-            largest, flips = (ctx.number(cell, f"repeat-{n}") for n in ("difference", "flips"))
-            yield sentence(
-                words["repeats"], language=ctx.place(cell), largest=largest, flips=flips,
-                n=largest.n or ctx.words.unknown["number"],
-            )  # fmt: skip
-            return
-    yield from plain(words["no_repeats"])
+    repeated = [cell for cell in cells if "repeat-difference" in ctx.names(cell)]
+    for cell in repeated:
+        largest, flips = (ctx.number(cell, f"repeat-{n}") for n in ("difference", "flips"))
+        yield sentence(
+            words["repeats"], language=ctx.place(cell), largest=largest, flips=flips,
+            n=largest.n or ctx.words.unknown["number"],
+        )  # fmt: skip
+    if not repeated:
+        yield from plain(words["no_repeats"])
 
 
 def _settings(ctx: Context, cells: Sequence[Cell]) -> Iterator[Table]:
@@ -115,7 +115,7 @@ def _settings(ctx: Context, cells: Sequence[Cell]) -> Iterator[Table]:
     known = {setting.name: setting for setting in ctx.plan.settings}
     found = (s.setting for cell in cells for s in ctx.finding(cell).settings)
     names = list(dict.fromkeys([*known, *found]))
-    for part in pages(cells):
+    for part in pages(ctx, cells):
         findings = [ctx.finding(cell) for cell in part]
         planned = tuple(Entry(verdict=ctx.verdict(finding.verdict)) for finding in findings)
         rows = [TableRow(title=words["planned"], entries=planned)]
@@ -166,7 +166,12 @@ def _shift_names(ctx: Context, cells: Sequence[Cell]) -> list[str]:
         for name in ctx.names(cell)
         if name.startswith("shift.")
     )
-    return list(dict.fromkeys([*ctx.plan.robustness.shifts, *found]))
+    planned = (
+        name
+        for name in ctx.plan.robustness.shifts
+        if any(applies(f"shift.{name}.change", cell) for cell in cells)
+    )
+    return list(dict.fromkeys([*planned, *found]))
 
 
 def _shifts(ctx: Context, cells: Sequence[Cell], shifts: Sequence[str]) -> Table:
@@ -174,7 +179,11 @@ def _shifts(ctx: Context, cells: Sequence[Cell], shifts: Sequence[str]) -> Table
     groups = (
         RowGroup(
             heading=ctx.place(cell),
-            rows=tuple(_shift_row(ctx, cell, name) for name in shifts),
+            rows=tuple(
+                _shift_row(ctx, cell, name)
+                for name in shifts
+                if applies(f"shift.{name}.change", cell)
+            ),
         )
         for cell in cells
         if ctx.is_shifted(cell) or any(n.startswith("shift.") for n in ctx.names(cell))
@@ -271,7 +280,7 @@ def _appendix(ctx: Context, probe: PlannedProbe, cells: Sequence[Cell], shown: s
         anchor=anchor("appendix", probe.concept),
         title=words["title"],
         intro=plain(words["intro"]),
-        tables=tuple(_rest(ctx, part, names) for part in pages(concerned or cells)),
+        tables=tuple(_rest(ctx, part, names) for part in pages(ctx, concerned or cells)),
     )
 
 
@@ -294,7 +303,8 @@ def _rest_row(ctx: Context, cells: Sequence[Cell], name: str) -> TableRow:
         for cell, here in zip(cells, present, strict=True)
     ]
     methods = [e.number.method for e in entries if e.number and e.number.method]
-    _, label = ctx.numbers.describe(name)
     return TableRow(
-        title=label, name=name, entries=(*entries, Entry(method=methods[0] if methods else None))
+        title=ctx.label(name, [cell.modality for cell in cells]),
+        name=name,
+        entries=(*entries, Entry(method=methods[0] if methods else None)),
     )

@@ -32,9 +32,13 @@ def by_cell(
     )
 
 
-def pages(cells: Sequence[Cell]) -> list[Sequence[Cell]]:
-    """Cells side by side, as many as a page is wide."""
-    return [cells[start : start + COLUMNS] for start in range(0, len(cells), COLUMNS)]
+def pages(ctx: Context, cells: Sequence[Cell]) -> list[Sequence[Cell]]:
+    """Cells side by side, as many as a page is wide and of one kind of input."""
+    return [
+        alike[start : start + COLUMNS]
+        for alike in ctx.by_kind(cells)
+        for start in range(0, len(alike), COLUMNS)
+    ]
 
 
 def plain(*texts: str) -> tuple[Sentence, ...]:

@@ -113,7 +113,8 @@ def report(audit_file: Path, progress: Progress = SILENT) -> Path:
     run = open_run(audit_file.parent, config)
     evidence = current_evidence(run, config, audit_file.parent)
     version = next_version(evidence, parent_of(evidence, audit_file.parent))
-    html, pdf = render(evidence, load_catalog(), version, now(), run.observations(), progress)
+    suites, files = load_suites(config, audit_file.parent), run.observations()
+    html, pdf = render(evidence, load_catalog(), version, now(), files, suites, progress)
     write_bytes(run.path / "report" / "report.html", html)
     write_bytes(run.path / "report" / "report.pdf", pdf)
     return run.path / "report"

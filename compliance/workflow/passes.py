@@ -27,8 +27,10 @@ from compliance.runs import RunFolder
 
 if TYPE_CHECKING:
     import pandas as pd
+    import PIL.Image
 
     from compliance.probes.collect import Placed
+    from compliance.probes.inputs import Pictures
     from compliance.probes.shards import Shard
     from compliance.probes.task import Reader, Stage, Task
     from compliance.probes.tokens import Prepared
@@ -38,14 +40,16 @@ class Passes:
     """The passes of one run: its plan, what reads, and where shards lie."""
 
     def __init__(
-        self, run: RunFolder, reader: Reader, environment: Environment, progress: Progress
-    ) -> None:
+        self, run: RunFolder, reader: Reader, environment: Environment, pictures: Pictures,
+        progress: Progress,
+    ) -> None:  # fmt: skip
         from compliance.probes.random_sae import random_saes
 
         self.run = run
         self.plan: Plan = run.plan()
         self.reader = replace(reader, random=random_saes(reader.saes, self.plan.seed))
         self.environment = digest_of(environment)
+        self.pictures = pictures
         self.progress = progress
 
     def fit(self, items: Mapping[str, Placed]) -> dict[str, bytes]:
@@ -120,6 +124,7 @@ class Passes:
             losses=collect.loss_table(losses),
             shifts=self._shifts(locked, every),
             repeats=collect.repeat_table(repeated, alone, scores),
+            patches=collect.patch_table(confirmed, self.plan),
         ).to_files()
 
     def _choose(self, found: FitObservations) -> tuple[FitObservations, Choices]:
@@ -148,10 +153,20 @@ class Passes:
         return collect.shift_table(shards, task)
 
     def _changed(self, items: Sequence[Item], shift: Shift) -> list[Prepared]:
-        """Items in other words, without those that a shift does not apply to or makes too long."""
-        from compliance.probes.engine import prepare_items
-        from compliance.probes.shifts import shift_text
+        """Items in other words or with another picture, of those that a shift applies to.
 
+        Left out are those that it makes too long.
+        """
+        from compliance.probes.engine import prepare_items
+        from compliance.probes.shifts import PICTURE_SHIFTS, shift_picture, shift_text
+
+        def changed_picture(item: Item) -> PIL.Image.Image:
+            picture, seed = self.pictures(item), self.plan.seed
+            return shift_picture(picture, shift, seed=seed, item_id=item.id)
+
+        if shift in PICTURE_SHIFTS:
+            shown = [item for item in items if item.image is not None]
+            return prepare_items(shown, self.reader.subject, changed_picture)
         found = []
         for item in items:
             changed = shift_text(item, shift, seed=self.plan.seed, twin=_twin(item, items))
@@ -174,7 +189,8 @@ class Passes:
     def _observe(self, task: Task, items: Iterable[Item]) -> list[Shard]:
         from compliance.probes.engine import prepare_items
 
-        return self._run(task, prepare_items(list(items), self.reader.subject), task.stage)
+        work = prepare_items(list(items), self.reader.subject, self.pictures)
+        return self._run(task, work, task.stage)
 
     def _run(self, task: Task, work: Sequence[Prepared], name: str) -> list[Shard]:
         from compliance.probes.engine import observe
@@ -191,9 +207,9 @@ def _joined(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
 
 
 def _twin(item: Item, items: Sequence[Item]) -> Item | None:
-    """The same meaning and label in the other language that is shifted."""
+    """The same meaning and label, in text, in the other language that is shifted."""
     for other in items:
         same = (other.group, other.label) == (item.group, item.label)
-        if same and other.language != item.language:
+        if same and other.language != item.language and other.image is None:
             return other
     return None

@@ -44,9 +44,12 @@ from compliance.records.suite import Item
 from compliance.resources import data_dir
 from compliance.runs import RunFolder, all_trails, make_run, point_at
 from compliance.suites.load import Suite, load_suite
+from compliance.suites.pictures import read_picture
+from compliance.workflow.gallery import gallery_of, picture_files
 from compliance.workflow.shipped import known_answers
 
 if TYPE_CHECKING:
+    from compliance.probes.inputs import Pictures
     from compliance.probes.task import Reader
 
 
@@ -91,9 +94,9 @@ def run_pass(
 
     if is_finished(run, stage):
         return
-    by_split = planned_items(run.plan(), suites)
+    by_split, pictures = planned_items(run.plan(), suites), _pictures_of(suites)
     if stage == "fit":  # an item that cannot be read is found before the confirm split is opened
-        prepare_items(by_split["confirm"], reader.subject)
+        prepare_items(by_split["confirm"], reader.subject, pictures)
     splits = ("discover", "calibrate") if stage == "fit" else ("confirm",)
     suite_of = {i.id: suite.datasheet.name for suite in suites for i in suite.items}
     items = {i.id: Placed(i, suite_of[i.id], split) for split in splits for i in by_split[split]}
@@ -102,7 +105,7 @@ def run_pass(
         _refuse_another_environment(run, environment)
         _open_confirm(run, by_split["confirm"])
     _once(run, "run-started", {"pass": stage, "items": len(items)})
-    passes = Passes(run, reader, environment, progress)
+    passes = Passes(run, reader, environment, pictures, progress)
     files = passes.fit(items) if stage == "fit" else passes.confirm(items)
     run.write_observations(files)
     run.write("environment.json", environment)
@@ -111,6 +114,12 @@ def run_pass(
         "run-finished",
         {"pass": stage, "observations": file_digests(files), "environment": to_json(environment)},
     )
+
+
+def _pictures_of(suites: Sequence[Suite]) -> Pictures:
+    """What reads the picture of an item from the folder of its suite."""
+    folders = {item.id: suite.folder for suite in suites for item in suite.items if item.image}
+    return lambda item: read_picture(folders[item.id], item.image)
 
 
 def is_finished(run: RunFolder, stage: str) -> bool:
@@ -224,7 +233,7 @@ def pack_run(
     version = next_version(evidence, before)
     built_at = now()
     files = run.observations()
-    html, pdf = render(evidence, catalog, version, built_at, files, progress)
+    html, pdf = render(evidence, catalog, version, built_at, files, suites, progress)
     _once(run, "report-built", {"version": version, "evidence": digest_of(evidence)})
     frozen = run.plan()
     used = {item.id for items in planned_items(frozen, suites).values() for item in items}
@@ -240,6 +249,7 @@ def pack_run(
             report_pdf=pdf,
             items=items,
             withheld=[item.id for item in items if item.restricted],
+            pictures=picture_files([i for i in items if not i.restricted], suites),
             observations=files,
             law=_law_files(),
             schemas=all_schemas(),
@@ -258,9 +268,9 @@ def _states(pack: OpenPack, evidence: Evidence, signer: Signer) -> bool:
 
 def render(
     evidence: Evidence, catalog: Catalog, version: str, built_at: datetime,
-    observations: Mapping[str, bytes], progress: Progress,
+    observations: Mapping[str, bytes], suites: Sequence[Suite], progress: Progress,
 ) -> tuple[bytes, bytes]:  # fmt: skip
-    """HTML and PDF; the PDF carries the evidence inside."""
+    """HTML and PDF, with pictures of the suites; the PDF carries the evidence inside."""
     try:
         from compliance.reports.build import build_report
         from compliance.reports.render import render_html, render_pdf
@@ -271,7 +281,10 @@ def render(
         ) from error
     progress.stage("rendering the report")
     pack_id = f"{evidence.system.name}-{version}"
-    built = build_report(evidence, catalog, pack_id=pack_id, version=version, built_at=built_at)
+    built = build_report(
+        evidence, catalog, pack_id=pack_id, version=version, built_at=built_at,
+        gallery=gallery_of(evidence, suites, observations),
+    )  # fmt: skip
     attachments = {"evidence.json": canonical_bytes(evidence)} | {
         path.replace("/", "-"): observations[path]
         for path in ("confirm/items.csv", "confirm/scores.csv")

@@ -116,6 +116,7 @@ class Ran:
             losses=collect.loss_table(self["losses"][1]),
             shifts=collect.shift_table({"typos": shifted, "informal": shifted[:2]}, shifts),
             repeats=collect.repeat_table(self["repeats"][1], self["repeats"][0], scores),
+            patches=collect.patch_table(shards, self.plan),
         )
 
 
@@ -159,6 +160,8 @@ def turned(shard, order):
         l0=shard.l0[::-1],
         firing=shard.firing[::-1],
         losses=rows(shard.losses),
+        patches_of=rows(shard.patches_of),
+        patches=shard.patches[::-1],
     )
 
 
@@ -194,7 +197,7 @@ def test_every_table_has_rows_and_comes_back_as_it_was(ran):
         for one in again
         for name, table in vars(one).items()
         if table.empty
-    } == {("FitObservations", "neighbours")}
+    } == {("FitObservations", "neighbours"), ("ConfirmObservations", "patches")}
 
 
 # Content

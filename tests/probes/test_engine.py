@@ -14,6 +14,7 @@ from compliance.probes.shards import RAGGED, Shard
 from compliance.probes.task import Task
 from compliance.probes.tokens import Prepared
 from compliance.records.plan import Direction
+from compliance.records.suite import Variant
 from compliance.statistics.conformal import cut_off
 from compliance.statistics.logistic import Linear
 from tests.probes.tiny import VOCABULARY, WIDTH, tiny_model, tiny_tokenizer
@@ -197,7 +198,8 @@ def dense(reader, **weights):
     """A task with a dense direction for each language."""
     choices = chosen(locked((0, 0)), directions=tuple(map(direction, weights)))
     linear = {
-        ("dense", "danger", language): Linear(np.array(w), -0.25) for language, w in weights.items()
+        ("dense", "danger", Variant(language, "text", "plain")): Linear(np.array(w), -0.25)
+        for language, w in weights.items()
     }
     return Task(make_plan(reader), "confirm", choices, linear)
 
@@ -363,14 +365,15 @@ def test_the_search_keeps_the_means_that_linear_controls_are_fitted_on(tmp_path)
 
     assert task.vectors == (
         f"residual/{hooks[0]}", f"residual/{HOOK}", "reconstruction/0", "error/0",
-        "reconstruction/1", "error/1", "ngrams",
+        "reconstruction/1", "error/1", "ngrams", "colour", "pixels",
     )  # fmt: skip
     found = {
         (str(shard.items[i]), task.vectors[kind]): vector
         for shard in shards
         for (i, _, kind), vector in zip(shard.vectors_of, shard.vectors, strict=True)
     }
-    assert len(found) == len(items) * len(task.vectors)
+    of_text = [kind for kind in task.vectors if kind not in ("colour", "pixels")]
+    assert set(found) == {(item.id, kind) for item in items for kind in of_text}
     for prepared in prepare_items(items, reader.subject):
         name = prepared.item.id
         for s, hook in enumerate(hooks):

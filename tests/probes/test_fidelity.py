@@ -101,7 +101,9 @@ def test_firing_counts_tokens_by_language_and_source(tmp_path):
                 if tokens:
                     key = (prepared.item.language, source, s, latent)
                     expected[key] = expected.get(key, 0) + tokens
-    found = {tuple(row[:4]): row[4] for row in table.itertuples(index=False)}
+    assert set(table["region"]) == {"read"}
+    plain = table.drop(columns="region")
+    found = {tuple(row[:4]): row[4] for row in plain.itertuples(index=False)}
     assert found == expected
     assert {key[:2] for key in found} == {
         (language, source) for language in ("en", "ja") for source in ("items", "neutral")
@@ -118,6 +120,7 @@ def test_means_are_those_of_all_benign_tokens_of_a_language(tmp_path):
     table = mean_table(shards, task.plan, placed).set_index("language")
 
     assert set(table.index) == {"en", "ja"}
+    assert set(table["region"]) == {"read"}
     works = prepare_items(benign, reader.subject)
     for language, row in table.iterrows():
         values = np.concatenate(

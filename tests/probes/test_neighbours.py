@@ -6,6 +6,7 @@ import pytest
 from compliance.probes.neighbours import NEAREST, neighbour_table
 from compliance.records.observation import NEIGHBOUR_COLUMNS
 from compliance.records.plan import Direction
+from compliance.records.suite import Variant
 from compliance.statistics.logistic import Linear
 from tests.probes.tiny import WIDTH
 from tests.probes.tiny_pass import tiny_sae
@@ -22,7 +23,7 @@ def direction(language="en", hook=HOOK, scorer="dense"):
 def weights_of(directions, seed=0):
     stream = np.random.RandomState(seed)
     return {
-        (d.scorer, d.concept, d.language): Linear(stream.standard_normal(WIDTH), 1.0)
+        (d.scorer, d.concept, d.variant): Linear(stream.standard_normal(WIDTH), 1.0)
         for d in directions
     }
 
@@ -38,7 +39,7 @@ def test_the_nearest_ten_of_all_saes_at_the_hook(tmp_path):
     assert tuple(table.columns) == NEIGHBOUR_COLUMNS
     assert len(table) == 2 * NEAREST
     for language in ("en", "ja"):
-        w = weights["dense", "danger", language].weights
+        w = weights["dense", "danger", Variant(language, "text", "plain")].weights
         cosines = {}
         for s in (0, 2):
             for latent, row in enumerate(saes[s].tensors["W_dec"].double().numpy()):
@@ -52,7 +53,8 @@ def test_the_nearest_ten_of_all_saes_at_the_hook(tmp_path):
 
 def test_a_latent_against_the_direction_is_far_from_it(tmp_path):
     sae = tiny_sae(tmp_path / "sae", d_sae=12)
-    weights = {("dense", "danger", "en"): Linear(-sae.tensors["W_dec"][5].double().numpy(), 0.0)}
+    away = Linear(-sae.tensors["W_dec"][5].double().numpy(), 0.0)
+    weights = {("dense", "danger", direction().variant): away}
 
     table = neighbour_table([direction()], weights, [sae])
 
@@ -62,7 +64,8 @@ def test_a_latent_against_the_direction_is_far_from_it(tmp_path):
 def test_its_own_direction_has_cosine_one_and_a_dead_row_zero(tmp_path):
     sae = tiny_sae(tmp_path / "sae", d_sae=4)
     sae.tensors["W_dec"][2] = 0.0
-    weights = {("dense", "danger", "en"): Linear(3 * sae.tensors["W_dec"][1].double().numpy(), 0.0)}
+    along = Linear(3 * sae.tensors["W_dec"][1].double().numpy(), 0.0)
+    weights = {("dense", "danger", direction().variant): along}
 
     table = neighbour_table([direction()], weights, [sae]).set_index("latent")["cosine"]
 

@@ -19,6 +19,7 @@ from compliance.records.plan import (
     Setting,
     SparseProbe,
 )
+from compliance.records.suite import Variant
 from compliance.statistics.logistic import Linear
 from tests.probes.tiny import WIDTH
 from tests.probes.tiny_pass import (
@@ -52,6 +53,9 @@ KINDS = {
     "residual": f"residual/{HOOKS[1]}", "reconstruction": "reconstruction/1", "error": "error/1",
     "ngrams": "ngrams",
 }  # fmt: skip
+LINEAR = {scorer: kind for scorer, kind in LINEAR_SCORERS.items() if kind in KINDS}
+"""Those of texts."""
+
 PROBE, RANDOM, PERMUTED = ((0, 3), (1, 9)), (1, 5), (0, 7)
 SPARSE = {"sparse-1": ((1, 2),), "sparse-5": ((0, 1), (1, 4), (0, 6), (0, 3), (1, 0))}
 NEIGHBOURS = {"en": ((1, 11), (0, 12)), "ja": ((1, 13),)}
@@ -64,7 +68,7 @@ def refs(places):
 
 def direction(scorer, language):
     return Direction(scorer=scorer, concept="danger", language=language, bias=0.5,
-                     features=KINDS[LINEAR_SCORERS[scorer]], coefficients=(1.0,),
+                     features=KINDS[LINEAR[scorer]], coefficients=(1.0,),
                      positives=1, hard_negatives=1)  # fmt: skip
 
 
@@ -91,7 +95,7 @@ def task(reader):
             Alternative(setting=f"sae-{s}", concept="danger", features=refs([(s, 10)]))
             for s in (0, 1)
         ),
-        directions=tuple(direction(s, lang) for s in LINEAR_SCORERS for lang in ("en", "ja")),
+        directions=tuple(direction(s, lang) for s in LINEAR for lang in ("en", "ja")),
         sparse_probes=tuple(
             SparseProbe(scorer=scorer, concept="danger", language="en", features=refs(places),
                         weights=tuple(0.5 - k for k in range(len(places))), bias=0.25)
@@ -107,10 +111,10 @@ def task(reader):
     plan = make_plan(reader, settings=SETTINGS)
     stream = np.random.RandomState(1)
     weights = {
-        (scorer, "danger", language): Linear(
+        (scorer, "danger", Variant(language, "text", "plain")): Linear(
             stream.standard_normal(plan.ngram_buckets if scorer == "ngrams" else WIDTH), 0.5
         )
-        for scorer in LINEAR_SCORERS
+        for scorer in LINEAR
         for language in ("en", "ja")
     }
     return Task(plan, "confirm", choices, weights)
@@ -177,9 +181,9 @@ def expected_scores(slow, task):
         found["probe@region-assistant"] = slow.best(PROBE, region="assistant")
     for s, latent in NEIGHBOURS[item.language]:
         found[f"latent/{s}/{latent}"] = slow.latent(s, latent)
-    for scorer, kind in LINEAR_SCORERS.items():
+    for scorer, kind in LINEAR.items():
         if item.concept or scorer in CALIBRATED:
-            linear = task.weights[scorer, "danger", item.language]
+            linear = task.weights[scorer, "danger", item.variant]
             found[scorer] = slow.vector(kind, plan) @ linear.weights + 0.5
     if item.concept:
         found["permuted"] = slow.latent(*PERMUTED)

@@ -333,7 +333,7 @@ def test_a_model_that_is_not_a_language_model_is_refused(tmp_path):
     BertModel(config).save_pretrained(subject)
     tiny_tokenizer().save_pretrained(subject)
     (subject / "config.json").write_text(
-        json.dumps(json.loads((subject / "config.json").read_text()) | {"model_type": "vit"})
+        json.dumps(json.loads((subject / "config.json").read_text()) | {"model_type": "resnet"})
     )
 
     with pytest.raises(SubjectError, match="cannot be loaded"):

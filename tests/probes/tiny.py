@@ -129,7 +129,12 @@ def tiny_model(family: str, seed: int = 0) -> PreTrainedModel:
     """A model of three blocks and width 32, in float32 and evaluation mode."""
     model_class, config = _config(family)
     config._attn_implementation = "eager"
-    model = model_class(config).eval().requires_grad_(False)
+    return with_weights(model_class(config), seed)
+
+
+def with_weights(model: PreTrainedModel, seed: int) -> PreTrainedModel:
+    """The model in evaluation mode, every weight drawn anew."""
+    model = model.eval().requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)
     for parameter in model.parameters():
         scale = 0.1 if parameter.ndim == 1 else 0.2

@@ -108,9 +108,11 @@ def silent(done: int, total: int, left: float | None) -> None:
     """Tell nobody how far it is."""
 
 
-def run_pass(items: Sequence[Item], task: Task, reader: Reader, folder: Path) -> list[Shard]:
+def run_pass(
+    items: Sequence[Item], task: Task, reader: Reader, folder: Path, pictures: object = None
+) -> list[Shard]:
     """Every shard of a pass."""
-    work = prepare_items(items, reader.subject)
+    work = prepare_items(items, reader.subject, pictures)
     return list(observe(work, task, reader, folder, silent))
 
 

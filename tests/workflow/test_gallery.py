@@ -1,0 +1,117 @@
+"""From a run's tables and a suite's folder to the pictures of a report."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image as pillow
+
+from compliance.assessment.planning import planned_items
+from compliance.assessment.tables import table_bytes
+from compliance.errors import PlanError, SuiteError
+from compliance.records.observation import PATCH_COLUMNS, SCORE_COLUMNS
+from compliance.records.suite import Item
+from compliance.suites.load import Suite, suite_digest
+from compliance.suites.pictures import store_picture
+from compliance.workflow.gallery import gallery_of, picture_files
+from tests.reports.picture_example import picture_evidence
+
+GROUPS = 12
+
+
+@pytest.fixture
+def suite(tmp_path):
+    """Pictures of one concept in English, each of its own colour."""
+    sheet = picture_evidence().plan.suites[0].datasheet
+    items = tuple(
+        Item(
+            id=f"i{n:02}-{label}", group=f"g{n}", concept="deception", label=label,
+            language="en", modality="image", rendering="depicted",
+            image=store_picture(
+                pillow.new("RGB", (8, 8), (20 * n, len(label), 0)), tmp_path, description=label
+            ),
+            origin="authored", source="tests", licence="CC0-1.0",
+        )
+        for n in range(GROUPS)
+        for label in ("positive", "hard-negative")
+    )  # fmt: skip
+    return Suite(sheet, items, suite_digest(sheet, items), tmp_path)
+
+
+@pytest.fixture
+def evidence(suite):
+    found = picture_evidence()
+    facts = found.plan.suites[0].model_copy(update={"digest": suite.digest})
+    plan = found.plan.model_copy(update={"suites": (facts,), "subset": None})
+    return found.model_copy(update={"plan": plan})
+
+
+@pytest.fixture
+def observations(suite, evidence):
+    items = sorted(i.id for i in planned_items(evidence.plan, [suite])["confirm"])
+    scores = pd.DataFrame(
+        [(item, "deception", scorer, place + (scorer == "tokens"))
+         for place, item in enumerate(items) for scorer in ("probe", "tokens")],
+        columns=SCORE_COLUMNS,
+    )  # fmt: skip
+    patches = pd.DataFrame(
+        [(item, "deception", 1, 2, np.array([place, 0.5], np.float32))
+         for place, item in enumerate(items)],
+        columns=PATCH_COLUMNS,
+    )  # fmt: skip
+    tables = {"confirm/scores.csv": scores, "confirm/patches.parquet": patches}
+    return {path: table_bytes(table, path) for path, table in tables.items()}
+
+
+def test_scores_activations_and_files_come_from_the_run_and_the_suite(
+    suite, evidence, observations
+):
+    found = gallery_of(evidence, [suite], observations)
+
+    items = sorted(found.items, key=lambda item: item.id)
+    assert items == sorted(planned_items(evidence.plan, [suite])["confirm"], key=lambda i: i.id)
+    assert found.scores == {(item.id, "deception"): n for n, item in enumerate(items)}
+    patches = found.patches[items[3].id, "deception"]
+    assert (patches.rows, patches.columns, patches.activations) == (1, 2, [3.0, 0.5])
+    assert found.counts == {"made-up-suite": 2 * GROUPS}
+    for digest, data in found.pictures.items():
+        (item,) = [i for i in items if i.image.digest == digest]
+        assert data == (suite.folder / item.image.path).read_bytes()
+
+
+def test_only_pictures_that_are_shown_are_read(suite, evidence, observations):
+    found = gallery_of(evidence, [suite], observations)
+
+    for item in found.items:
+        if item.image.digest not in found.pictures:
+            (suite.folder / item.image.path).unlink()
+    assert 0 < len(found.pictures) < len(found.items)
+    assert gallery_of(evidence, [suite], observations) == found
+
+
+def test_an_audit_of_texts_has_no_gallery(suite, evidence):
+    texts = tuple(c for c in evidence.plan.cells if c.modality == "text")
+    plan = evidence.plan.model_copy(update={"cells": texts})
+
+    assert gallery_of(evidence.model_copy(update={"plan": plan}), [suite], {}) is None
+
+
+def test_a_picture_that_was_changed_is_refused(suite, evidence, observations):
+    digest = next(iter(gallery_of(evidence, [suite], observations).pictures))
+    path = suite.folder / "images" / f"{digest.removeprefix('sha256:')}.png"
+    path.write_bytes(path.read_bytes() + b"x")
+
+    with pytest.raises(SuiteError, match="digest differs"):
+        gallery_of(evidence, [suite], observations)
+
+
+def test_a_suite_that_is_not_as_planned_is_refused(suite, evidence, observations):
+    other = Suite(suite.datasheet, suite.items, "sha256:" + "0" * 64, suite.folder)
+
+    with pytest.raises(PlanError, match="not as it was planned"):
+        gallery_of(evidence, [other], observations)
+
+
+def test_files_are_those_of_the_items_asked_for(suite):
+    found = picture_files(suite.items[:3], [suite])
+
+    assert found == {i.image.path: suite.folder / i.image.path for i in suite.items[:3]}
