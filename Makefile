@@ -27,10 +27,12 @@ setup-check:
 
 demo: setup ## audit a small real model and write a signed evidence pack into demo/
 	$(BIN)/python examples/demo/subject.py
+	$(BIN)/python examples/vision/subject.py
 	$(BIN)/compliance demo
 
 demo-full: setup ## the same with everything measured; takes much longer
 	$(BIN)/python examples/demo/subject.py
+	$(BIN)/python examples/vision/subject.py
 	$(BIN)/compliance demo --full
 
 test: setup ## run the tests (all but the slow ones)
@@ -38,6 +40,7 @@ test: setup ## run the tests (all but the slow ones)
 
 check: setup-check ## run all tests, the slow ones too (PDF/A, a browser, a second model)
 	$(BIN)/python examples/demo/subject.py
+	$(BIN)/python examples/vision/subject.py
 	$(BIN)/python examples/second/subject.py
 	test -f examples/second/sae/sae_weights.safetensors || $(BIN)/python examples/second/train.py
 	$(BIN)/python -m pytest -m "not network" $(ARGS)

@@ -112,7 +112,7 @@ def test_a_picture_takes_64_tokens_and_is_read(loaded):
 
     processor, model, _ = loaded
     red, blue = (
-        asked(processor, [QUESTION, {"type": "image", "image": Image.new("RGB", (300, 200), colour)}])
+        asked(processor, [QUESTION, {"type": "image", "image": Image.new("RGB", (30, 20), colour)}])
         for colour in ("red", "blue")
     )  # fmt: skip
 

@@ -74,6 +74,7 @@ def make_plan(
     _refuse_shared_groups(suites)
     _refuse_shared_names(suites)
     _refuse_half_paired(config, suites)
+    _refuse_unknown_suites(config, suites)
     probes = tuple(_probe(p, _sheet(p.concept, suites), saes[0]) for p in config.probes)
     cells = tuple(_cells(config, suites))
     modality, rendering = _searched_form(cells, suites, config.claims.reference_language)
@@ -371,6 +372,18 @@ def _refuse_half_paired(config: AuditConfig, suites: Sequence[Suite]) -> None:
                 f"concept {probe.concept!r}: suite {alone} has no pairs and another suite has",
                 hint="audit them apart, or under two concepts",
             )
+
+
+def _refuse_unknown_suites(config: AuditConfig, suites: Sequence[Suite]) -> None:
+    """A misspelt name would take all benign items of a suite, where a part was meant."""
+    named = config.subset.benign_groups if config.subset else None
+    known = [suite.datasheet.name for suite in suites]
+    unknown = sorted(set(named) - set(known)) if isinstance(named, dict) else []
+    if unknown:
+        raise PlanError(
+            f"subset.benign_groups: no suite of this audit is named {unknown[0]!r}",
+            hint=f"the suites are named {', '.join(known)}",
+        )
 
 
 def _refuse_unmeasurable(plan: Plan, suites: Sequence[Suite]) -> None:

@@ -470,7 +470,8 @@ def _download(name: str, ref: SaeRef) -> tuple[dict[str, Any], dict[str, Tensor]
     except (OSError, ValueError, KeyError, RuntimeError, UnpicklingError) as error:
         raise SaeError(
             f"{name}: SAELens could not load it: {error}",
-            hint="without a network, download it once or give the folder as saes[].path",
+            hint="SAELens asks the hub even for some files it has; to run without a network, save "
+            "it once with its save_model and give that folder as saes[].path",
         ) from error
     raw = sae.cfg.to_dict()
     overrides = read_registry()[str(ref.release)].overrides

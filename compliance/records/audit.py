@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from compliance.records.base import SCHEMA_VERSION, Record
-from compliance.records.suite import Language, Modality, Region, Slug
+from compliance.records.suite import Label, Language, Modality, Region, Slug
 
 Fraction01 = Annotated[float, Field(gt=0, lt=1)]
 
@@ -89,11 +89,27 @@ class Claims(Record):
     """Why these limits, tied to harm. Absent: printed as missing."""
 
 
+Count = Annotated[int, Field(ge=1)]
+
+
 class Subset(Record):
     """A stated part of the suites, for a shorter audit. Printed on the pack's first page."""
 
     groups_per_concept: Annotated[int, Field(ge=2)]
-    benign_groups: Annotated[int, Field(ge=1)]
+    benign_groups: Count | Annotated[dict[Slug, Count], Field(min_length=1)]
+    """Of each suite, or by the suite's name; one that is not named gives all."""
+
+    neutral_groups: Count | None = None
+    """Paragraphs of neutral text of each suite. Absent: all."""
+
+    def of(self, suite: str, concept: str | None, label: str | None) -> int | None:
+        """Groups taken of one ranking at most; None: all. Without pairs, labels share them."""
+        if concept:
+            return self.groups_per_concept // (1 if label is None else 2)
+        if label == Label.NEUTRAL:
+            return self.neutral_groups
+        found = self.benign_groups
+        return found.get(suite) if isinstance(found, dict) else found
 
 
 TextShift = Literal["typos", "informal", "code-switch", "transliteration", "adversarial"]

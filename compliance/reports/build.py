@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 from compliance.catalog import Catalog, display, gaps
 from compliance.errors import ReportError
+from compliance.records.audit import Subset
 from compliance.records.evidence import Evidence
 from compliance.records.finding import Verdict
 from compliance.records.observation import SURFACE
@@ -216,11 +217,18 @@ def _lead(ctx: Context) -> tuple[str, ...]:
     )
 
 
+def _benign_words(subset: Subset) -> str:
+    """One number for all suites, or one for each that is named."""
+    if not isinstance(subset.benign_groups, dict):
+        return f"{subset.benign_groups:,}"
+    return ", ".join(f"{n:,} ({suite})" for suite, n in sorted(subset.benign_groups.items()))
+
+
 def _notices(ctx: Context, missing: int) -> Iterable[str]:
     words, plan = ctx.words.notices, ctx.plan
     if plan.subset is not None:
         yield words["subset"].format(
-            groups=plan.subset.groups_per_concept, benign=plan.subset.benign_groups
+            groups=plan.subset.groups_per_concept, benign=_benign_words(plan.subset)
         )
     if ctx.evidence.confirm_openings > 1:
         yield words["openings"].format(count=ctx.evidence.confirm_openings)

@@ -36,8 +36,7 @@ def split_groups(suites: Sequence[Suite], splits: Splits, subset: Subset | None)
         for (concept, label), groups in groups_ranked_together(suite).items():
             ranked = rank(groups, suite.digest)
             if subset:
-                per_concept = subset.groups_per_concept // (1 if label is None else 2)
-                ranked = ranked[: subset.benign_groups if concept is None else per_concept]
+                ranked = ranked[: subset.of(suite.datasheet.name, concept, label)]
             found.update(cut(ranked, quotas(splits, concept, label)))
     return found
 

@@ -49,9 +49,10 @@ def demo(folder: Path, *, full: bool = False, progress: Progress = SILENT) -> De
             "the demo's model and SAE are not part of an installed package",
             hint="clone the repository and run 'make demo' there",
         )
-    if not (example / "subject" / "model.safetensors").is_file():
+    if not (example.parent / "vision" / "subject" / "model.safetensors").is_file():
         raise ResourceError(
-            "the demo's model has not been fetched", hint="run 'python examples/demo/subject.py'"
+            "the demo's model has not been fetched",
+            hint="run 'python examples/demo/subject.py', then 'python examples/vision/subject.py'",
         )
     here = Path(os.path.relpath(example, folder)).as_posix()
     text = (example / ("audit-full.yaml" if full else "audit.yaml")).read_text(encoding="utf-8")

@@ -87,6 +87,13 @@ def test_a_discovered_concept_needs_both_labels_on_discover(suite):
     assert planned(suite, subset=few, probes=given).probes
 
 
+def test_a_part_of_a_suite_that_is_not_there_is_refused(suite):
+    with pytest.raises(PlanError, match="no suite of this audit is named 'sed'") as e:
+        planned(suite, subset={"groups_per_concept": 10, "benign_groups": {"sed": 40}})
+
+    assert suite.datasheet.name in e.value.hint
+
+
 def test_items_without_the_region_do_not_count_for_the_search(suite):
     searched = set(_discover_groups(suite))
     items = tuple(

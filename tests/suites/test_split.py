@@ -116,3 +116,26 @@ def test_a_subset_takes_the_first_groups_by_rank(suite):
     danger = {i.group for i in suite.items if i.concept == "danger"}
     assert set(found) & danger == set(rank(danger, suite.digest)[:10])
     assert len([g for g in found if g.startswith("benign")]) == 8
+
+
+@pytest.mark.parametrize(("benign", "taken"), [({"tiny": 6}, 6), ({"another": 6}, None), (9, 9)])
+def test_each_suite_may_give_its_own_number_of_benign_groups(suite, benign, taken):
+    few = Subset(groups_per_concept=10, benign_groups=benign)
+    every = {i.group for i in suite.items if i.concept is None}
+
+    found = set(split_groups([suite], Splits(), few)) & every
+
+    assert found == set(rank(every, suite.digest)[:taken])
+
+
+def test_a_subset_may_limit_neutral_text(suite):
+    neutral = [
+        item.model_copy(update={"label": Label.NEUTRAL, "id": f"p-{n}", "group": f"p-{n}"})
+        for n, item in enumerate(i for i in suite.items if i.concept is None)
+    ]
+    both = dataclasses.replace(suite, items=(*suite.items, *neutral))
+    few = Subset(groups_per_concept=10, benign_groups=8, neutral_groups=3)
+
+    found = split_groups([both], Splits(), few)
+
+    assert sum(group.startswith("p-") for group in found) == 3
