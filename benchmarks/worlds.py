@@ -81,7 +81,7 @@ TOKENS = 5
 POSITIVE, HARD, BENIGN = 0, 1, 2
 LABELS = ("positive", "hard-negative", "negative")
 
-TEXT_CONTROLS = tuple(c for c in CONTROL_SCORERS if "text" in SURFACE.get(c, ("text",)))
+TEXT_CONTROLS = tuple(c for c in CONTROL_SCORERS if SURFACE.get(c, "words") == "words")
 """Controls that need no picture."""
 
 QUIET = -1.5
@@ -166,6 +166,7 @@ def make_plan(
 ) -> Plan:
     """A plan with one concept, all rules and all controls."""
     claims = Claims()
+    cells = tuple(Cell(concept=CONCEPT, language=language) for language in languages)
     return Plan(
         software="test",
         model=ModelFacts(
@@ -187,10 +188,10 @@ def make_plan(
             ),
         ),
         languages=languages,
-        cells=tuple(Cell(concept=CONCEPT, language=language) for language in languages),
+        cells=cells,
         claims=claims,
-        rules=_rules(claims, ("text",)) if rules is None else rules,
-        controls=_controls(("text",)),
+        rules=_rules(claims, cells) if rules is None else rules,
+        controls=_controls(cells),
         splits=Splits(),
         alpha=0.01,
         bootstrap_draws=bootstrap_draws,

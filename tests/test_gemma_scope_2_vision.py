@@ -270,7 +270,8 @@ def test_the_saes_explain_all_variance_of_image_tokens_as_they_were_made_to(evid
         for language in LANGUAGES:
             start = f"fidelity/{language}/image/sae{sae}/"
             found = [value for name, value in values.items()
-                     if name.startswith(start) and name.endswith(".image/ev")]  # fmt: skip
+                     if name.startswith(start)
+                     and name.endswith((".typographic/ev", ".depicted/ev"))]  # fmt: skip
             assert found and min(found) > 0.999, (sae, language)
 
 

@@ -24,6 +24,9 @@ from compliance.statistics.ranking import auroc_matrix
 POSITIVE, HARD, BENIGN = Label.POSITIVE, Label.HARD_NEGATIVE, Label.NEGATIVE
 FACTS = ["item", "suite", "group", "format", "stratum", "source"]
 
+ROUNDING = 1e-3
+"""Relative; how far a pooled float32 score may exceed the largest of what it was pooled from."""
+
 
 @dataclass(frozen=True, eq=False)
 class CellData:
@@ -230,10 +233,13 @@ def _refuse_unlisted(confirm: ConfirmObservations) -> None:
 def _refuse_strange_patches(confirm: ConfirmObservations) -> None:
     """Patches are those of an item's own picture, as many as were counted or more.
 
-    Tokens that were left out as attention sinks are among them and are not counted.
+    Tokens that were left out as attention sinks are among them and are not counted. Whatever the
+    pooling, no score exceeds the largest of them by more than rounding.
     """
     counts = confirm.scores[confirm.scores["scorer"] == "tokens"]
     read = counts.set_index(["item", "concept"])["score"].to_dict()
+    probe = confirm.scores[confirm.scores["scorer"] == "probe"]
+    scored = probe.set_index(["item", "concept"])["score"].to_dict()
     concepts = confirm.items[confirm.items["modality"] != "text"].set_index("item")["concept"]
     for row in confirm.patches.itertuples():
         where = f"observations/confirm/patches.parquet: {row.item}"
@@ -245,6 +251,9 @@ def _refuse_strange_patches(confirm: ConfirmObservations) -> None:
             raise PlanError(
                 f"{where} has {found} activations, in {row.rows} rows and {row.columns} columns"
             )
+        score, largest = scored.get((row.item, row.concept), 0.0), max(row.activations, default=0.0)
+        if score > 0 and largest < score * (1 - ROUNDING):
+            raise PlanError(f"{where} has no activation as large as the score {score:g}")
 
 
 def _first(names: pd.Series | pd.Index) -> Iterator[str]:

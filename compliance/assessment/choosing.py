@@ -21,7 +21,7 @@ from scipy import sparse
 from compliance.assessment.tables import FitObservations, of_variant, vectors
 from compliance.errors import PlanError
 from compliance.records.audit import FeatureRef
-from compliance.records.observation import LINEAR_SCORERS, SURFACE
+from compliance.records.observation import LINEAR_SCORERS, SURFACE, applies
 from compliance.records.plan import (
     Alternative,
     Choices,
@@ -491,7 +491,7 @@ def _directions(
     for variant in covered_variants(plan, probe.concept, items):
         part = items[of_variant(items, variant)]
         for scorer, kind in LINEAR_SCORERS.items():
-            if variant.modality in SURFACE.get(scorer, (variant.modality,)):
+            if applies(scorer, variant):
                 yield _direction(plan, scorer, _features(plan, probe, kind), variant, part, stored)
 
 

@@ -1,9 +1,12 @@
 """How well the SAE's reconstruction stands in for the activations (PROTOCOL section 7).
 
-By language, modality and role of the speaker (of a picture: ``image``), on neutral text, on the
-items of the concepts and on benign items, which stand in for neutral text where there is none: of
-pictures there never is. Sums of items are merged by Chan's update in the order of items, in
-float64.
+By language, modality and role of the speaker (of a picture's tokens: by its rendering), on neutral
+text, on the items of the concepts and on benign items, which stand in for neutral text where there
+is none: of pictures there never is. Sums of items are merged by Chan's update in the order of
+items, in float64.
+
+Renderings are kept apart because they look unlike: about one mean of both, what is between them
+would count as variation that is explained. Words beside pictures are one stratum.
 
 ``ev`` is 1 - sum ||x - x_hat||^2 / sum ||x - M||^2 with M the stratum's own mean, ``ev-global`` the
 same about one mean of all languages, frozen at calibration, of text and of pictures apart. With n_i
@@ -28,7 +31,7 @@ from compliance.assessment.tables import ConfirmObservations, vectors
 from compliance.errors import PlanError
 from compliance.records.finding import Result
 from compliance.records.observation import source_of
-from compliance.records.plan import Plan
+from compliance.records.plan import Cell, Plan
 from compliance.records.suite import Label
 from compliance.statistics.resampling import draw_counts, seed_of
 
@@ -71,16 +74,23 @@ def fidelity(plan: Plan, confirm: ConfirmObservations, means: pd.DataFrame) -> I
         _refuse_unplanned(plan, part)
     facts = confirm.items.set_index("item")
     table, losses = (_with_facts(plan, t, facts) for t in (confirm.fidelity, confirm.losses))
-    table = table.assign(region=np.where(table["role"] == "image", "image", "read"))
-    explained: dict[tuple[str, str, int], Floats] = {}
+    seen = table["role"] == "image"
+    table = table.assign(
+        region=np.where(seen, "image", "read"), stratum=table["rendering"].where(seen, "read")
+    )
+    gates = {(cell.modality, gate_stratum(plan, cell)) for cell in plan.cells}
+    explained: dict[_Gate, Floats] = {}
     for (language, modality, sae, source), rows in _strata(plan, table):
         key = f"fidelity/{language}/{modality}/sae{sae}/{source}"
-        for region, part in rows.groupby("region"):
-            own, mean = _stratum(part), _frozen_mean(_where(means, sae=sae, region=region))
-            if f"{source}.{region}" == gate_stratum(plan, modality):
-                draws = _explained(plan, f"{key}.{region}/ev", own)
-                explained |= {} if draws is None else {(language, modality, sae): draws}
-            yield from _reconstruction(plan, f"{key}.{region}", own, mean)
+        for region, in_region in rows.groupby("region"):
+            mean = _frozen_mean(_where(means, sae=sae, region=region))
+            for name, part in in_region.groupby("stratum"):
+                own, stratum = _stratum(part), f"{source}.{name}"
+                if (modality, stratum) in gates:
+                    draws = _explained(plan, f"{key}.{name}/ev", own)
+                    place = (language, modality, sae, stratum)
+                    explained |= {} if draws is None else {place: draws}
+                yield from _reconstruction(plan, f"{key}.{name}", own, mean)
             if modality == _counted_under(plan, region):
                 here = {"language": language, "region": region, "source": source, "sae": sae}
                 tokens = int(_where(table, **here)["tokens"].sum())
@@ -95,36 +105,42 @@ def fidelity(plan: Plan, confirm: ConfirmObservations, means: pd.DataFrame) -> I
     yield from _gaps(plan, explained)
 
 
-def gate_stratum(plan: Plan, modality: str) -> str:
+def gate_stratum(plan: Plan, cell: Cell) -> str:
     """Source and role whose explained variance opens or shuts the gate of a cell.
 
     Neutral text where there is some, and benign items in its place. It has no pictures; so in
-    cells with pictures it is the image tokens of benign items, whatever their source is called.
+    cells with pictures it is the image tokens of benign items of the cell's rendering, whatever
+    their source is called.
     """
-    if modality == "text":
+    if cell.modality == "text":
         return "neutral.read"
-    return f"{source_of(Label.NEGATIVE, has_neutral_text=plan.has_neutral_text)}.image"
+    source = source_of(Label.NEGATIVE, has_neutral_text=plan.has_neutral_text)
+    return f"{source}.{cell.rendering}"
 
 
-def _gaps(plan: Plan, explained: Mapping[tuple[str, str, int], Floats]) -> Iterator[Result]:
+_Gate = tuple[str, str, int, str]
+"""Language, modality, SAE and stratum."""
+
+
+def _gaps(plan: Plan, explained: Mapping[_Gate, Floats]) -> Iterator[Result]:
     """How far each language lies below the reference, where gates look.
 
     Languages are drawn apart. Their texts are parallel, so their draws would go together, and the
     interval is rather too wide than too narrow.
     """
     reference = plan.claims.reference_language
-    for (language, modality, sae), here in explained.items():
-        there = explained.get((reference, modality, sae))
+    for (language, modality, sae, stratum), here in explained.items():
+        there = explained.get((reference, modality, sae, stratum))
         if language != reference and there is not None:
-            key = f"fidelity/{language}/{modality}/sae{sae}/{gate_stratum(plan, modality)}"
+            key = f"fidelity/{language}/{modality}/sae{sae}/{stratum}"
             yield _interval(plan, f"{key}/ev-gap", there - here, None, "ev-stratum-mean")
 
 
 def _counted_under(plan: Plan, region: str) -> str | None:
     """Modality whose strata show which latents fired on a region.
 
-    Firing is counted by language and region over all modalities: words of a text and words beside
-    a picture together.
+    Firing is counted by language and region over all modalities and renderings: words of a text
+    and words beside a picture together, and all pictures.
     """
     modalities = (cell.modality for cell in plan.cells)
     return next((m for m in modalities if (m == "text") == (region == "read")), None)
@@ -170,7 +186,7 @@ def _with_facts(plan: Plan, table: pd.DataFrame, facts: pd.DataFrame) -> pd.Data
         raise PlanError(
             f"observations/confirm: {table['item'][unlisted].min()} is not in confirm/items.csv"
         )
-    mine = facts.loc[table["item"], ["group", "language", "modality", "label"]]
+    mine = facts.loc[table["item"], ["group", "language", "modality", "rendering", "label"]]
     has_neutral_text = plan.has_neutral_text
     source = [source_of(label, has_neutral_text=has_neutral_text) for label in mine["label"]]
     found = table.reset_index(drop=True)

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from compliance.errors import PlanError, StatisticsError
 from compliance.records.audit import AuditConfig, Claims, FeatureRef, ProbeConfig
-from compliance.records.observation import SURFACE
+from compliance.records.observation import SURFACE, applies
 from compliance.records.plan import (
     Cell,
     Choices,
@@ -87,8 +87,8 @@ def make_plan(
         languages=config.languages,
         cells=cells,
         claims=config.claims,
-        rules=_rules(config.claims, config.modalities),
-        controls=_controls(config.modalities),
+        rules=_rules(config.claims, cells),
+        controls=_controls(cells),
         splits=Splits(),
         alpha=config.alpha,
         bootstrap_draws=config.bootstrap_draws,
@@ -302,20 +302,20 @@ def _reads_less_than_all(item: Item, region: Region) -> bool:
     return region == "last" or roles != {region}
 
 
-def _controls(modalities: Sequence[str]) -> tuple[str, ...]:
-    """Those of CONTROLS that have something to look at in these modalities."""
-    return tuple(c for c in CONTROLS if set(SURFACE.get(c, modalities)) & set(modalities))
+def _controls(cells: Sequence[Cell]) -> tuple[str, ...]:
+    """Those of CONTROLS that have something to look at in some cell."""
+    return tuple(c for c in CONTROLS if any(applies(c, cell.variant) for cell in cells))
 
 
-def _rules(claims: Claims, modalities: Sequence[str]) -> tuple[Rule, ...]:
+def _rules(claims: Claims, cells: Sequence[Cell]) -> tuple[Rule, ...]:
     """PROTOCOL section 11 as data, in the order in which a report lists them.
 
-    A rule about a control that no cell of these modalities has is left out.
+    A rule about a control that none of these cells has is left out.
     """
     surface = (
-        Rule(condition=f"beats-{control}", kind="primary", limit=0.0, modalities=applies_to)
-        for control, applies_to in SURFACE.items()
-        if set(applies_to) & set(modalities)
+        Rule(condition=f"beats-{control}", kind="primary", limit=0.0, needs=needs)
+        for control, needs in SURFACE.items()
+        if any(applies(control, cell.variant) for cell in cells)
     )
     return (
         Rule(condition="beats-token-count", kind="primary", limit=0.0),

@@ -86,7 +86,7 @@ def _draft(plan: Plan, cell: Cell, results: Results) -> _Draft:
     conditions = tuple(
         _condition(plan, rule, cell, results if measured else {})
         for rule in plan.rules
-        if rule.modalities is None or cell.modality in rule.modalities
+        if rule.needs is None or cell.variant.shows(rule.needs)
     )
     counting = [c for c in conditions if c.status is not Status.NOT_APPLICABLE]
     core = [_p(c) for c in counting if c.kind == "primary"]
@@ -153,7 +153,7 @@ def _gate(plan: Plan, rule: Rule, cell: Cell, results: Results) -> Condition:
     worst: tuple[float, Result] | None = None
     for index, _ in enumerate(plan.saes):
         key = f"fidelity/{cell.language}/{cell.modality}/sae{index}"
-        stratum = gate_stratum(plan, cell.modality)
+        stratum = gate_stratum(plan, cell)
         found = results.get(f"{key}/{stratum}/{'ev-gap' if below else 'ev'}")
         if found is None or found.value is None:
             return _bare(rule, Status.NOT_MEASURED)

@@ -16,6 +16,7 @@ Pixels are not kept, only how to make them again: those of a whole suite would f
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -53,10 +54,40 @@ _LEADING = ("class_embedding", "cls_token", "distillation_token", "register_toke
 _TILED = ("pixel_values", "pixel_attention_mask")
 """Inputs with an item's tiles in the second dimension, where a model takes pictures in tiles."""
 
+_SIZES = ("grid", "size")
+"""Parts of the names of inputs that say how large a picture is."""
+
 _OF_TOKENS = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids")
 """Inputs that say something of each token."""
 
+MAX_RATIO = 200
+"""Of a picture's sides; processors that scale the short side to a size make no more of it than
+they can hold. Qwen's own limit."""
+
 _MARK = "\ue000"
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """What a processor makes of words and a picture, but for the pixels.
+
+    It follows from the words and the picture's size, so that of pictures of one size one is enough;
+    each is held against it when it is run.
+    """
+
+    ids: tuple[int, ...]
+    image: tuple[int, ...]
+    rows: int
+    grid: tuple[int, int]
+    patches: tuple[int, int]
+
+    def prepared(
+        self, item: Item, picture: Callable[[], PIL.Image.Image], rendered: Rendered | None,
+        regions: dict[str, tuple[int, ...]],
+    ) -> Prepared:  # fmt: skip
+        text, templated = (rendered.text, rendered.templated) if rendered else (None, True)
+        shown = Shown(picture, text, not templated, self.rows, self.grid, self.patches)
+        return Prepared(item, self.ids, regions | {"image": self.image}, shown)
 
 
 class Preparer:
@@ -67,7 +98,8 @@ class Preparer:
         self.subject = subject
         self.pictures = pictures
         self.chat = _chat_of(subject)
-        self._features: dict[Any, int] = {}
+        self._features: dict[str, int] = {}
+        self._taken: dict[tuple[str | None, tuple[int, int]], _Taken] = {}
 
     def prepare(self, item: Item) -> Prepared:
         """Find an item's tokens and regions.
@@ -77,6 +109,7 @@ class Preparer:
         """
         limit = position_limit(self.subject)
         if item.image is not None:
+            _check_sides(item)
             return self._encoder_item(item) if self.chat is None else self._shown(item, limit)
         if self.subject.tokenizer is None:
             raise ProbeError(
@@ -94,33 +127,37 @@ class Preparer:
                 hint="leave the words out, or audit a vision-language model",
             )
         picture = self._picture(item)
-        pixels = self.subject.processor(images=picture(), return_tensors="pt")["pixel_values"]
-        patches = _patches(pixels, self.subject)
-        count = patches[0] * patches[1]
-        regions = regions_of([]) | {"image": tuple(range(count))}
-        return Prepared(item, (), regions, Shown(picture, None, False, 1, patches, patches))
+        opened = picture()
+        if (key := (None, opened.size)) not in self._taken:
+            found = _processed(self.subject, None, opened, templated=False)
+            patches = _patches(found["pixel_values"], self.subject)
+            image = tuple(range(patches[0] * patches[1]))
+            self._taken[key] = _Taken((), image, 1, patches, patches)
+        return self._taken[key].prepared(item, picture, None, regions_of([]))
 
     def _shown(self, item: Item, limit: int | None) -> Prepared:
         chat, tokenizer = self.chat, self.subject.tokenizer
         if self.subject.processor is None or chat.placeholder is None:
             raise _no_processor(item, self.subject)
         rendered, picture = render(item, tokenizer, chat), self._picture(item)
-        found = _processed(self.subject, rendered.text, picture(), rendered.templated)
+        opened = picture()
+        if (key := (rendered.text, opened.size)) not in self._taken:
+            self._taken[key] = self._take(item, rendered, opened, limit)
+        taken = self._taken[key]
+        regions = regions_of(_roles(item, rendered, tokenizer, chat, taken.ids))
+        return taken.prepared(item, picture, rendered, regions)
+
+    def _take(
+        self, item: Item, rendered: Rendered, picture: PIL.Image.Image, limit: int | None
+    ) -> _Taken:
+        found = _processed(self.subject, rendered.text, picture, rendered.templated)
         ids = tuple(found["input_ids"][0].tolist())
         check_length(item, len(ids), limit)
-        image = tuple(i for i, token in enumerate(ids) if token == chat.image_token)
+        image = tuple(i for i, token in enumerate(ids) if token == self.chat.image_token)
         self._check_features(item, found, len(image))
-        regions = regions_of(_roles(item, rendered, tokenizer, chat, ids)) | {"image": image}
         patches = _patches(found["pixel_values"], self.subject)
-        shown = Shown(
-            picture,
-            rendered.text,
-            not rendered.templated,
-            _tower_rows(found["pixel_values"]),
-            _grid(found, image, patches, self.subject),
-            patches,
-        )
-        return Prepared(item, ids, regions, shown)
+        grid = _grid(found, image, patches, self.subject)
+        return _Taken(ids, image, _tower_rows(found["pixel_values"]), grid, patches)
 
     def _picture(self, item: Item) -> Callable[[], PIL.Image.Image]:
         pictures = self.pictures
@@ -131,11 +168,12 @@ class Preparer:
     def _check_features(self, item: Item, found: Mapping[str, Tensor], tokens: int) -> None:
         """Hold the picture's tokens against the vectors the model makes of it.
 
-        Their number follows from the shape of the pixels, so that one run serves all such items.
+        Their number follows from the shape of the pixels, and from the grid or the size of the
+        picture where a model is told it, so that one run serves all such items.
         """
         more = {k: v for k, v in found.items() if k not in _OF_TOKENS}
-        grids = [value.tolist() for name, value in more.items() if "grid" in name]
-        key = repr((found["pixel_values"].shape, grids))
+        told = [value.tolist() for name, value in more.items() if _is_size(name)]
+        key = repr((found["pixel_values"].shape, told))
         if key not in self._features:
             self._features[key] = _feature_count(self.subject, more)
         if (features := self._features[key]) != tokens or not tokens:
@@ -145,6 +183,17 @@ class Preparer:
                 hint="processor and model do not belong together, or the item's words hold the "
                 "token that stands for a picture",
             )
+
+
+def _check_sides(item: Item) -> None:
+    """Before the picture is opened: a line would fill the memory where its short side is scaled."""
+    sides = sorted((item.image.width, item.image.height))
+    if sides[1] > MAX_RATIO * sides[0]:
+        raise ProbeError(
+            f"item {item.id}: its picture is {item.image.width} x {item.image.height} pixels, and "
+            f"one side may be {MAX_RATIO} times as long as the other at most",
+            hint="give it a margin",
+        )
 
 
 def position_limit(subject: Subject) -> int | None:
@@ -264,12 +313,9 @@ def _no_processor(item: Item, subject: Subject) -> ProbeError:
 def _processed(
     subject: Subject, text: str | None, picture: PIL.Image.Image, templated: bool
 ) -> dict[str, Tensor]:
-    if text is None:
-        return dict(subject.processor(images=picture, return_tensors="pt"))
+    words = {} if text is None else {"text": [text], "add_special_tokens": not templated}
     try:
-        found = subject.processor(
-            text=[text], images=[picture], add_special_tokens=not templated, return_tensors="pt"
-        )
+        found = subject.processor(images=[picture], return_tensors="pt", **words)
     except (ValueError, RuntimeError, TypeError) as error:
         raise ProbeError(
             f"{subject.facts.name}: its processor refuses a picture of {picture.size[0]} x "
@@ -285,7 +331,10 @@ def _again(prepared: Prepared, subject: Subject) -> dict[str, Tensor]:
         return {}
     found = _processed(subject, shown.text, shown.picture(), not shown.adds_special_tokens)
     if shown.text is not None and tuple(found["input_ids"][0].tolist()) != prepared.ids:
-        raise ProbeError(f"item {prepared.item.id}: its picture changed while it was run")
+        raise ProbeError(
+            f"item {prepared.item.id}: the processor gives it other tokens than another picture of "
+            "its size"
+        )
     return found
 
 
@@ -329,6 +378,10 @@ def _feature_count(subject: Subject, inputs: Mapping[str, Tensor]) -> int:
     parts = getattr(found, "pooler_output", found)
     parts = [parts] if isinstance(parts, Tensor) else parts
     return sum(part.shape[:-1].numel() for part in parts)
+
+
+def _is_size(name: str) -> bool:
+    return any(part in name for part in _SIZES)
 
 
 def _tower_rows(pixels: Tensor) -> int:
@@ -402,7 +455,7 @@ def _joined(
                 joined[i, : part.shape[1]] = part[0]
         return joined
     if name in _TILED and any(one["pixel_values"].ndim == 5 for one in found if one):
-        given = _tiles(parts)
+        given = _tiles(given)
     if len(shapes := {tuple(part.shape[1:]) for part in given}) > 1:
         raise ProbeError(
             f"{name}: two pictures of one batch have shapes {sorted(shapes)[0]} and "
@@ -412,12 +465,11 @@ def _joined(
     return torch.cat(given)
 
 
-def _tiles(parts: Sequence[Tensor | None]) -> list[Tensor]:
-    """Tiles of each item, filled up with tiles of zeros, which the model takes for none."""
-    given = [part for part in parts if part is not None]
-    most = max(part.shape[1] for part in given)
-    empty = given[0].new_zeros((1, most, *given[0].shape[2:]))
-    return [
-        empty if part is None else pad(part, (0, 0) * (part.ndim - 2) + (0, most - part.shape[1]))
-        for part in parts
-    ]
+def _tiles(parts: Sequence[Tensor]) -> list[Tensor]:
+    """Tiles of each picture, filled up with tiles of zeros, which the model takes for none.
+
+    Items without a picture have no row: a model that counts tiles by ``image_sizes`` would take
+    theirs for those of the next picture.
+    """
+    most = max(part.shape[1] for part in parts)
+    return [pad(part, (0, 0) * (part.ndim - 2) + (0, most - part.shape[1])) for part in parts]

@@ -6,8 +6,12 @@ in what these show. Values are between 0 and 1, so that none outweighs the other
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import PIL.Image
+
+if TYPE_CHECKING:
+    import PIL.Image
 
 EDGE = 0.1
 """A pixel is on an edge where luminance changes by more than this to the next."""
@@ -32,13 +36,13 @@ def pixel_vector(picture: PIL.Image.Image) -> np.ndarray:
         square of the luminance's change to the right and downwards; the share of pixels on an
         edge; and mean luminance in CELLS x CELLS cells, line by line.
     """
+    from PIL import Image
+
     values = _values(picture)
     light = values @ np.array(_LUMINANCE)
     right, down = (np.diff(light, axis=axis, append=_last(light, axis)) for axis in (1, 0))
     edges = np.hypot(right, down) > EDGE
-    coarse = PIL.Image.fromarray(light.astype(np.float32)).resize(
-        (CELLS, CELLS), PIL.Image.Resampling.BOX
-    )
+    coarse = Image.fromarray(light.astype(np.float32)).resize((CELLS, CELLS), Image.Resampling.BOX)
     parts = (
         values.mean(axis=(0, 1)),
         values.std(axis=(0, 1)),

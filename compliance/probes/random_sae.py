@@ -47,10 +47,17 @@ class RandomSae:
             ``[n, d_sae]``, or ``[n, len(latents)]``. A latent fires where fewer than ``counts``
             latents are greater and it is above zero.
         """
+        return self.fired(self.products(x), counts, latents)
+
+    def products(self, x: Tensor) -> Tensor:
+        """What ``encode`` picks from, ``[n, d_sae]``; it is the same whatever latents are asked."""
         x = self.trained.normalised_input(x)
         if not self.trained.config.is_transcoder:
             x = x - self.trained.tensors["b_dec"]
-        pre = x @ self.directions.T
+        return x @ self.directions.T
+
+    def fired(self, pre: Tensor, counts: Tensor, latents: Sequence[int] | None = None) -> Tensor:
+        """The rest of ``encode``, of products."""
         if latents is not None:
             mine = pre[:, list(latents)]
             greater = torch.stack([(pre > column[:, None]).sum(dim=1) for column in mine.T], dim=1)

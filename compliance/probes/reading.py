@@ -48,7 +48,7 @@ class Reading:
         self.kept = {hook: self._kept(hook, sink_ratio) for hook in states}
         self._latents: dict[int, Tensor] = {}
         self._reconstructions: dict[int, Tensor] = {}
-        self._random: dict[tuple[int, str, tuple[int, ...] | None], Tensor] = {}
+        self._random: dict[tuple[int, str], tuple[Tensor, Tensor]] = {}
 
     @property
     def sinks(self) -> int:
@@ -135,13 +135,12 @@ class Reading:
         self, sae: int, region: str, pooling: str, latents: Sequence[int] | None = None
     ) -> Tensor:
         """The same of the SAE's random counterpart."""
-        key = (sae, region, None if latents is None else tuple(latents))
-        if key not in self._random:
+        random = self.reader.random[sae]
+        if (sae, region) not in self._random:  # of a benign item every concept asks for some
             rows = self.rows(sae, region)
             counts = (self.latents(sae)[rows] != 0).sum(dim=1)
-            encode = self.reader.random[sae].encode
-            self._random[key] = encode(self.inputs(sae)[rows], counts, latents)
-        return pool(self._random[key], pooling)
+            self._random[sae, region] = random.products(self.inputs(sae)[rows]), counts
+        return pool(random.fired(*self._random[sae, region], latents), pooling)
 
     def combined(self, features: Sequence[FeatureRef], region: str, pooling: str) -> float:
         """The largest pooled score of some latents; one that is silent counts 0."""

@@ -20,7 +20,7 @@ from compliance.probes.scoring import (
 )
 from compliance.probes.shards import REGIONS, Shard
 from compliance.probes.task import Reader, Task
-from compliance.records.observation import SOURCES, SURFACE, source_of
+from compliance.records.observation import SOURCES, applies, source_of
 from compliance.records.plan import PlannedProbe, region_in
 from compliance.records.suite import Label
 
@@ -88,7 +88,7 @@ class Rows:
         if reading.item.variant == self.task.plan.searched:
             self._add_fired(self.random, i, p, probe, reading, reading.random_pooled)
         for kind, features in enumerate(self.task.vectors):
-            if reading.item.modality not in SURFACE.get(features, (reading.item.modality,)):
+            if not applies(features, reading.item.variant):
                 continue
             self.vectors_of.append((i, p, kind))
             self.vectors.append(vector_of(reading, features, probe, self.task.plan))

@@ -110,22 +110,24 @@ class Subject:
     processor alone."""
 
 
-def load_subject(config: SubjectConfig, folder: Path) -> Subject:
+def load_subject(config: SubjectConfig, folder: Path, *, pictures: bool = True) -> Subject:
     """Load the model under test.
 
     Args:
         config: What ``audit.yaml`` says of it.
         folder: The folder of ``audit.yaml``, which a local path is relative to.
+        pictures: Whether it will be shown pictures. If not, a processor that cannot be loaded is
+            done without.
 
     Raises:
         SubjectError: It is not there, not pinned, not whole, holds a pickle, or needs code of
             its own.
     """
     with _no_progress_bars():
-        return _load(config, folder)
+        return _load(config, folder, pictures)
 
 
-def _load(config: SubjectConfig, folder: Path) -> Subject:
+def _load(config: SubjectConfig, folder: Path, pictures: bool) -> Subject:
     source = _locate(config, folder)
     if source.path.suffix == ".gguf":
         files, options = _check_gguf(source.path)
@@ -137,12 +139,23 @@ def _load(config: SubjectConfig, folder: Path) -> Subject:
     _check_tokenizer(source.name, files)
     model = _load_model(source, config, found, options)
     tokenizer = _load_tokenizer(source, options)
-    processor = None
-    if hasattr(found, "vision_config") and has_processor(source.home):
-        processor = load_processor(source.home, source.name, found, tokenizer)
+    processor = _processor_of(source, found, tokenizer, pictures)
     templated = any(getattr(one, "chat_template", None) for one in (tokenizer, processor))
     facts = _facts(source, model, files, templated=templated)
     return Subject(model=model, tokenizer=tokenizer, facts=facts, processor=processor)
+
+
+def _processor_of(
+    source: _Source, found: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase, pictures: bool
+) -> ProcessorMixin | None:
+    if not hasattr(found, "vision_config") or not has_processor(source.home):
+        return None
+    try:
+        return load_processor(source.home, source.name, found, tokenizer)
+    except SubjectError:
+        if pictures:
+            raise
+        return None  # of texts it would only write the chat template, which a tokenizer has too
 
 
 def _load_encoder(

@@ -13,6 +13,7 @@ from compliance.probes.hooks import VISION
 from compliance.probes.random_sae import RandomSae
 from compliance.probes.sae import Sae
 from compliance.probes.subject import Subject
+from compliance.records.audit import Shift
 from compliance.records.base import digest_of
 from compliance.records.observation import CONTROL_SCORERS, SURFACE
 from compliance.records.plan import Choices, Plan
@@ -79,11 +80,15 @@ class Task:
     environment: str = ""
     """Digest of packages, machine and device; shards of two are never mixed."""
 
+    shift: Shift | None = None
+    """How items are changed; two shifts of a picture have the same tokens."""
+
     @property
     def digest(self) -> str:
         """Names the pass; a shard of another pass is not taken for one of this."""
         return digest_of(
-            {"plan": digest_of(self.plan), "stage": self.stage, "environment": self.environment,
+            {"plan": digest_of(self.plan), "stage": self.stage, "shift": self.shift,
+             "environment": self.environment,
              "choices": digest_of(self.choices) if self.choices else None,
              "weights": [[*key, _weights_digest(linear)] for key, linear in
                          sorted(self.weights.items())]}

@@ -48,6 +48,8 @@ def cell_powers(suite: Suite) -> dict[tuple[str, Variant], Power]:
     found = {}
     for concept in suite.datasheet.concepts:
         family = [one for one in variants if counts[concept, one, Label.POSITIVE, CONFIRM]]
+        forms = sum(one.language == reference for one in family)
+        even = forms and len(family) % forms == 0  # a form may lack a language
         for variant in variants:  # one without items is shown, with nothing in it
             found[concept, variant] = cell_power(
                 positives=counts[concept, variant, Label.POSITIVE, CONFIRM],
@@ -55,6 +57,7 @@ def cell_powers(suite: Suite) -> dict[tuple[str, Variant], Power]:
                 calibrate=counts[concept, variant, Label.NEGATIVE, CALIBRATE],
                 benign=counts[concept, variant, Label.NEGATIVE, CONFIRM],
                 cells=len(family),
+                references=forms if even else 1,
                 is_reference=variant.language == reference,
             )
     return found
@@ -68,9 +71,19 @@ def _forms(suite: Suite) -> list[tuple[str, str]]:
 
 @lru_cache(maxsize=256)  # cells of one size are computed once
 def cell_power(
-    *, positives: int, hard: int, calibrate: int, benign: int, cells: int, is_reference: bool
+    *,
+    positives: int,
+    hard: int,
+    calibrate: int,
+    benign: int,
+    cells: int,
+    is_reference: bool,
+    references: int = 1,
 ) -> Power:
-    """What one cell can show; counts are of the confirm split but for ``calibrate``'s benign."""
+    """What one cell can show; counts are of the confirm split but for ``calibrate``'s benign.
+
+    ``cells`` are those of the family, ``references`` as many as it has forms.
+    """
     level = FAMILY_ERROR / max(1, cells)
     nothing = Power(confirm_groups=positives, benign_confirm=benign, sensitivity=None, auroc=None,
                     attainable=False, supported=0.0)  # fmt: skip
@@ -84,7 +97,7 @@ def cell_power(
     )  # fmt: skip
     design = Design(
         groups=positives, hard_negatives=hard, benign_calibrate=calibrate, benign_confirm=benign,
-        cells=cells, alpha=ALPHA, family_error=FAMILY_ERROR,
+        cells=cells, references=references, alpha=ALPHA, family_error=FAMILY_ERROR,
         min_sensitivity=CLAIMS.min_sensitivity, max_fpr=CLAIMS.max_false_positive_rate,
         max_hard_fpr=CLAIMS.max_hard_false_positive_rate, margin=CLAIMS.non_inferiority_margin,
     )  # fmt: skip

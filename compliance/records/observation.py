@@ -27,7 +27,7 @@ confirm/patches.parquet               positives and hard negatives with a pictur
                                       of its tokens: PATCH_COLUMNS
 """
 
-from compliance.records.suite import Label
+from compliance.records.suite import Label, Sight, Variant
 
 ITEM_COLUMNS = (
     "item", "suite", "group", "split", "concept", "label", "language", "modality", "rendering",
@@ -116,6 +116,11 @@ CONFIRM_FILES = (
     "losses.csv", "shifts.csv", "repeats.csv", "patches.parquet",
 )  # fmt: skip
 
-SURFACE = {"ngrams": ("text", "image-text"), "colour": ("image", "image-text"),
-           "pixels": ("image", "image-text")}  # fmt: skip
-"""Modalities of the surface controls that need words or a picture."""
+SURFACE: dict[str, Sight] = {"ngrams": "words", "colour": "picture", "pixels": "picture"}
+"""What a surface control needs to see. A picture of words has them, too: a shortcut in the words is
+one in their picture."""
+
+
+def applies(control: str, variant: Variant) -> bool:
+    """Whether a control has something to look at in items of this form."""
+    return control not in SURFACE or variant.shows(SURFACE[control])

@@ -10,6 +10,7 @@ from compliance.records.suite import (
     Modality,
     Region,
     Rendering,
+    Sight,
     SuiteFacts,
     Variant,
 )
@@ -89,8 +90,8 @@ class Rule(Record):
 
     limit: float | None = None
 
-    modalities: tuple[Modality, ...] | None = None
-    """Cells it applies to; absent: all."""
+    needs: Sight | None = None
+    """It applies to cells that show this; absent: to all."""
 
 
 class Splits(Record):

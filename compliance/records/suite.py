@@ -102,6 +102,9 @@ class Image(Record):
         return f"images/{self.digest.removeprefix('sha256:')}.png"
 
 
+Sight = Literal["words", "picture"]
+
+
 class Variant(NamedTuple):
     """In what form a meaning is put; a concept's cells differ in this."""
 
@@ -111,6 +114,12 @@ class Variant(NamedTuple):
 
     def __str__(self) -> str:
         return "/".join(self)
+
+    def shows(self, what: "Sight") -> bool:
+        """Whether there are words, drawn or typed, or whether there is a picture."""
+        if what == "picture":
+            return self.modality != "text"
+        return self.modality != "image" or self.rendering == "typographic"
 
 
 class Choices(Record):

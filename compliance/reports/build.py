@@ -14,7 +14,7 @@ from compliance.errors import ReportError
 from compliance.records.audit import Subset
 from compliance.records.evidence import Evidence
 from compliance.records.finding import Verdict
-from compliance.records.observation import SURFACE
+from compliance.records.observation import applies
 from compliance.records.plan import Cell
 from compliance.records.report import (
     Fact,
@@ -205,8 +205,9 @@ def _short(digest: str) -> str:
 def _lead(ctx: Context) -> tuple[str, ...]:
     words, plan = ctx.words, ctx.plan
     openings = ctx.evidence.confirm_openings
+    of_pictures = "probes_by_input" if "text" in ctx.modalities else "probes_of_pictures"
     return (
-        words.lead["probes_by_input" if ctx.has_pictures else "probes"].format(
+        words.lead[of_pictures if ctx.has_pictures else "probes"].format(
             probes=words.count("probes", len(plan.probes)),
             languages=words.count("languages", len(plan.languages)),
             language_names=ctx.language_names(list(plan.languages)),
@@ -234,7 +235,7 @@ def _notices(ctx: Context, missing: int) -> Iterable[str]:
         yield words["openings"].format(count=ctx.evidence.confirm_openings)
     yield from _qualifier_notices(ctx)
     expected = (key for key in ctx.words.expected_controls
-                if set(SURFACE.get(key, ctx.modalities)) & set(ctx.modalities))  # fmt: skip
+                if any(applies(key, cell.variant) for cell in plan.cells))  # fmt: skip
     skipped = [key for key in expected if key not in plan.controls]
     if skipped:
         yield words["controls"].format(

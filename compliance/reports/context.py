@@ -8,10 +8,10 @@ from string import Formatter
 from typing import get_args
 
 from compliance.catalog import Catalog
+from compliance.records import observation
 from compliance.records.audit import ImageShift, TextShift
 from compliance.records.evidence import Evidence
 from compliance.records.finding import Condition, Finding, Verdict
-from compliance.records.observation import SURFACE
 from compliance.records.plan import Cell, Plan
 from compliance.records.report import (
     Fragment,
@@ -231,11 +231,13 @@ class Context:
 def applies(name: str, cell: Cell) -> bool:
     """Whether cells of this modality can have a result: pictures have no letter patterns."""
     head, _, rest = name.partition(".")
+    if head == "gap-to-text":
+        return cell.modality != "text"
     if head == "shift":
         other = SHIFTS["image" if cell.modality == "text" else "text"]
         return rest.rpartition(".")[0] not in other
     scorer = name.removeprefix("minus-") if name.startswith("minus-") else rest
-    return scorer not in SURFACE or cell.modality in SURFACE[scorer]
+    return observation.applies(scorer, cell.variant)
 
 
 def cell_anchor(cell: Cell) -> str:

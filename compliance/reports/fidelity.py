@@ -3,15 +3,17 @@
 from collections.abc import Iterator, Sequence
 
 from compliance.records.observation import SOURCES, source_of
+from compliance.records.plan import Cell
 from compliance.records.report import Entry, RowGroup, Section, Table, TableRow
 from compliance.records.suite import Label
 from compliance.reports.context import Context, anchor
 from compliance.reports.tables import plain
 
-ROLES = ("image", "read", "user", "assistant")
+ROLES = ("typographic", "depicted", "read", "user", "assistant")
+"""Tokens of pictures are told by rendering."""
 
 REGIONS = ("image", "read")
-"""Roles for which fired features are counted."""
+"""Tokens on which fired features are counted: of all pictures, and of all words."""
 
 LOSS_STRATUM = "neutral.read"
 
@@ -45,19 +47,26 @@ def _section(ctx: Context, index: int, modality: str) -> Section:
     )
 
 
-def gate(ctx: Context, modality: str) -> str:
-    """The stratum that gates look at: neutral text, of pictures the image tokens of benign items.
+def gate(ctx: Context, cell: Cell) -> str:
+    """The stratum that a cell's gates look at.
 
-    Benign items stand in for neutral text where there is none, and are then called so.
+    Neutral text; of pictures the image tokens of benign items of the cell's rendering.
     """
+    role = "read" if cell.modality == "text" else cell.rendering
+    return f"{_gate_source(ctx, cell.modality)}.{role}"
+
+
+def _gate_source(ctx: Context, modality: str) -> str:
+    """Benign items stand in for neutral text where there is none, and are then called so."""
     if modality == "text":
-        return "neutral.read"
-    return f"{source_of(Label.NEGATIVE, has_neutral_text=ctx.plan.has_neutral_text)}.image"
+        return "neutral"
+    return source_of(Label.NEGATIVE, has_neutral_text=ctx.plan.has_neutral_text)
 
 
 def _tables(ctx: Context, place: str, modality: str) -> Iterator[Table]:
     words = ctx.words.sections["fidelity"]
     yield _table(ctx, words["quality"], QUALITY, tuple(_strata(ctx, place, modality)))
+    counted = f"{_gate_source(ctx, modality)}.{'read' if modality == 'text' else 'image'}"
     firing = [
         RowGroup(
             heading=_heading(ctx, source, role, modality),
@@ -65,8 +74,7 @@ def _tables(ctx: Context, place: str, modality: str) -> Iterator[Table]:
         )
         for source in SOURCES
         for role in REGIONS
-        if f"{source}.{role}" == gate(ctx, modality)
-        or _present(ctx, place, f"{source}.{role}", FIRING)
+        if f"{source}.{role}" == counted or _present(ctx, place, f"{source}.{role}", FIRING)
     ]
     yield _table(ctx, words["firing"], FIRING, firing)
     if modality == "text" or _present(ctx, place, LOSS_STRATUM, LOSSES):
@@ -95,11 +103,12 @@ def _heading(ctx: Context, source: str, role: str, modality: str) -> str:
 
 
 def _strata(ctx: Context, place: str, modality: str) -> Iterator[RowGroup]:
-    """Kinds of items and tokens that were measured; the gate's keeps its place if it was not."""
+    """Kinds of items and tokens that were measured; those of gates in any case."""
+    gates = {gate(ctx, cell) for cell in ctx.plan.cells if cell.modality == modality}
     for source in SOURCES:
         for role in ROLES:
             stratum = f"{source}.{role}"
-            if stratum == gate(ctx, modality) or _present(ctx, place, stratum, QUALITY):
+            if stratum in gates or _present(ctx, place, stratum, QUALITY):
                 heading = _heading(ctx, source, role, modality)
                 yield RowGroup(heading=heading, rows=_rows(ctx, place, stratum, QUALITY))
 

@@ -104,14 +104,15 @@ def limit_rows(ctx: Context) -> tuple[LimitRow, ...]:
 
 def _rule_words(ctx: Context, rule: Rule) -> str:
     """What a rule asks for, and of which kinds of input if not of all."""
-    mine = [m for m in ctx.modalities if rule.modalities is None or m in rule.modalities]
-    asked = (ctx.condition_words(rule.condition, rule.limit, m) for m in mine or ("text",))
+    cells = ctx.plan.cells
+    mine = [c for c in cells if rule.needs is None or c.variant.shows(rule.needs)]
+    modalities = dict.fromkeys(c.modality for c in mine) or ("text",)
+    asked = (ctx.condition_words(rule.condition, rule.limit, m) for m in modalities)
     first, *others = dict.fromkeys(asked)
     words = " ".join([first, *(ctx.words.ui["or_pictures"].format(label=o) for o in others)])
-    if not mine or len(mine) == len(ctx.modalities):
+    if not mine or len(mine) == len(cells):
         return words
-    names = ", ".join(ctx.words.modalities.get(m, m) for m in mine)
-    return f"{words} ({names})"
+    return f"{words} ({ctx.words.ui[f'needs_{rule.needs}']})"
 
 
 def environment_facts(ctx: Context) -> tuple[Fact, ...]:

@@ -9,6 +9,7 @@ from compliance.catalog import answer, display
 from compliance.catalog.citations import cited
 from compliance.records.catalog import MappingRule, Provision
 from compliance.records.finding import Verdict
+from compliance.records.plan import Cell
 from compliance.records.report import (
     CellNote,
     Declaration,
@@ -170,25 +171,25 @@ def _fidelity_tables(ctx: Context, name: str) -> tuple[ResultTable, ...]:
             languages=tuple(ctx.language(tag) for tag in languages),
             rows=tuple(
                 ResultRow(
-                    title=_read_by(ctx, sae.name, modality),
+                    title=_read_by(ctx, sae.name, cell),
                     numbers=tuple(
                         ctx.numbers.of(
-                            f"fidelity/{tag}/{modality}/sae{index}/{gate(ctx, modality)}/{name}"
+                            f"fidelity/{tag}/{cell.modality}/sae{index}/{gate(ctx, cell)}/{name}"
                         )
                         for tag in languages
                     ),
                 )
                 for index, sae in enumerate(ctx.plan.saes)
-                for modality in ctx.modalities
+                for cell, *_ in ctx.by_kind(ctx.plan.cells)
             ),
         )
         for languages in ctx.language_columns
     )
 
 
-def _read_by(ctx: Context, sae: str, modality: str) -> str:
+def _read_by(ctx: Context, sae: str, cell: Cell) -> str:
     """An autoencoder, and what it reads where that is more than texts."""
-    return f"{sae}, {ctx.words.modalities[modality]}" if ctx.has_pictures else sae
+    return f"{sae}, {ctx.kind(cell)}" if ctx.has_pictures else sae
 
 
 def _dates(ctx: Context, provision: Provision) -> str:

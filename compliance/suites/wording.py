@@ -14,7 +14,9 @@ _WORD = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+(?:['\u2019][^\W{UNSPACED}]+)
 
 
 def region_text(item: Item, region: Region) -> str:
-    """The words of a region, turn by turn."""
+    """The words of a region, turn by turn; of a picture of words those that it shows."""
+    if item.image is not None and item.variant.shows("words") and item.modality == "image":
+        return item.image.description
     if item.messages is None:
         return (item.text or "") if region != "assistant" else ""
     roles = ROLES.get(region, ("user", "assistant"))

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from compliance.assessment.assess import (
-    differences,
-)
+from compliance.assessment.assess import differences
 from compliance.catalog.load import load_catalog
 from compliance.documents import read_yaml
-from compliance.errors import (
-    PlanError,
-)
+from compliance.errors import PlanError
 from compliance.packs.version import next_version
 from compliance.progress import SILENT, Progress
 from compliance.records.audit import AuditConfig
@@ -21,10 +16,7 @@ from compliance.records.evidence import Evidence
 from compliance.records.plan import Lock, Plan
 from compliance.runs import make_run, open_run
 from compliance.storage import write_bytes
-
-if TYPE_CHECKING:
-    pass
-
+from compliance.workflow.gallery import has_pictures
 from compliance.workflow.stages import (
     assess_run,
     current_evidence,
@@ -113,8 +105,10 @@ def report(audit_file: Path, progress: Progress = SILENT) -> Path:
     run = open_run(audit_file.parent, config)
     evidence = current_evidence(run, config, audit_file.parent)
     version = next_version(evidence, parent_of(evidence, audit_file.parent))
-    suites, files = load_suites(config, audit_file.parent), run.observations()
-    html, pdf = render(evidence, load_catalog(), version, now(), files, suites, progress)
+    suites = load_suites(config, audit_file.parent) if has_pictures(evidence.plan) else []
+    html, pdf = render(
+        evidence, load_catalog(), version, now(), run.observations(), suites, progress
+    )
     write_bytes(run.path / "report" / "report.html", html)
     write_bytes(run.path / "report" / "report.pdf", pdf)
     return run.path / "report"

@@ -8,6 +8,7 @@ from compliance.assessment.planning import planned_items
 from compliance.assessment.tables import read_table
 from compliance.errors import PlanError, SuiteError
 from compliance.records.evidence import Evidence
+from compliance.records.plan import Plan
 from compliance.records.suite import Item
 from compliance.reports.gallery import Gallery, Patches, shown_items
 from compliance.suites.load import Suite
@@ -29,7 +30,7 @@ def gallery_of(
         SuiteError: A picture to be shown is not there or is not the one that its item names.
     """
     plan = evidence.plan
-    if all(cell.modality == "text" for cell in plan.cells):
+    if not has_pictures(plan):
         return None
     _refuse_changed(evidence, suites)
     scores = read_table(observations, "confirm/scores.csv")
@@ -47,6 +48,11 @@ def gallery_of(
     shown = shown_items(evidence, gallery)
     paths = picture_files(shown, suites)
     return replace(gallery, pictures={i.image.digest: _read(i, paths) for i in shown if i.image})
+
+
+def has_pictures(plan: Plan) -> bool:
+    """Whether any cell is of pictures; a report needs the suites only then."""
+    return any(cell.modality != "text" for cell in plan.cells)
 
 
 def picture_files(items: Sequence[Item], suites: Sequence[Suite]) -> dict[str, Path]:

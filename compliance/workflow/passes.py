@@ -149,7 +149,7 @@ class Passes:
         shards = {}
         for shift in self.plan.robustness.shifts:
             work = self._changed(chosen, shift)
-            shards[shift] = self._run(task, work, f"shifts/{shift}")
+            shards[shift] = self._run(replace(task, shift=shift), work, f"shifts/{shift}")
         return collect.shift_table(shards, task)
 
     def _changed(self, items: Sequence[Item], shift: Shift) -> list[Prepared]:

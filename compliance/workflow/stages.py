@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 SOFTWARE = f"sae-compliance {__version__}"
 PACKAGES = (
     "torch", "transformers", "sae-lens", "safetensors", "numpy", "scipy", "pandas",
-    "scikit-learn", "anyascii",
+    "scikit-learn", "anyascii", "pillow",
 )  # fmt: skip
 """Packages whose versions can move the last digits of a run."""
 
@@ -359,7 +359,8 @@ def load_reader(config: AuditConfig, folder: Path) -> Reader:
             f"running a model needs {error.name}, which is not installed",
             hint="install the extra: sae-compliance[probes]",
         ) from error
-    subject = load_subject(config.subject, folder)
+    pictures = any(modality != "text" for modality in config.modalities)
+    subject = load_subject(config.subject, folder, pictures=pictures)
     device = subject.model.device
     saes = tuple(
         load_sae(ref, folder, dtype=torch.float32, device=device) for ref in config.subject.saes

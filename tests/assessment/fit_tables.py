@@ -25,9 +25,11 @@ from compliance.records.observation import (
     SEARCH_COLUMNS,
     SURFACE,
     VECTOR_COLUMNS,
+    applies,
 )
 from compliance.records.plan import Cell, Plan, PlannedProbe, Setting, Splits
 from compliance.records.subject import ModelFacts, SaeFacts
+from compliance.records.suite import Variant
 
 DIGEST = "sha256:" + "0" * 64
 LANGUAGES = ("en", "el", "ja")
@@ -233,6 +235,6 @@ def _vectors(items: pd.DataFrame, stream: np.random.RandomState) -> pd.DataFrame
          (stream.randn(WIDTH) + 1.5 * (item.label == "positive")).astype(np.float32))
         for item in items.itertuples()
         for kind in kinds
-        if item.modality in SURFACE.get(kind, (item.modality,))
+        if applies(kind, Variant(item.language, item.modality, item.rendering))
     ]  # fmt: skip
     return pd.DataFrame(rows, columns=list(VECTOR_COLUMNS))

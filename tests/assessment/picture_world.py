@@ -16,12 +16,15 @@ from compliance.assessment.choosing import choose
 from compliance.assessment.locking import make_lock
 from compliance.assessment.planning import _controls, _rules
 from compliance.assessment.tables import ConfirmObservations, FitObservations, file_digests
-from compliance.records.observation import CONTROL_SCORERS, LOSS_COLUMNS, PATCH_COLUMNS, SURFACE
+from compliance.records.observation import CONTROL_SCORERS, LOSS_COLUMNS, PATCH_COLUMNS, applies
 from compliance.records.plan import Lock, Plan
+from compliance.records.suite import Variant
 
 MODALITY, RENDERING = "image", "typographic"
 MODALITIES = ("text", MODALITY)
-PICTURE_CONTROLS = tuple(c for c in CONTROL_SCORERS if MODALITY in SURFACE.get(c, (MODALITY,)))
+PICTURE_CONTROLS = tuple(
+    c for c in CONTROL_SCORERS if applies(c, Variant("en", MODALITY, RENDERING))
+)
 SIDE = 4
 """Rows and columns of a picture's tokens."""
 
@@ -44,8 +47,8 @@ def make_picture_plan(languages: tuple[str, ...] = ("en", "el"), **changed: obje
     return plan.model_copy(
         update={
             "cells": (*plan.cells, *pictures),
-            "rules": _rules(plan.claims, MODALITIES),
-            "controls": _controls(MODALITIES),
+            "rules": _rules(plan.claims, (*plan.cells, *pictures)),
+            "controls": _controls((*plan.cells, *pictures)),
         }
     )
 
@@ -86,10 +89,9 @@ def _counted(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def _seen(vectors: pd.DataFrame) -> pd.DataFrame:
-    """Colours and pixels in the place of words."""
-    words = vectors["features"] == "ngrams"
-    surface = [vectors[words].assign(features=kind) for kind in ("colour", "pixels")]
-    return pd.concat([vectors[~words], *surface])
+    """Colours and pixels beside the words, which the pictures show."""
+    words = vectors[vectors["features"] == "ngrams"]
+    return pd.concat([vectors, *(words.assign(features=kind) for kind in ("colour", "pixels"))])
 
 
 def _with_words(fidelity: pd.DataFrame) -> pd.DataFrame:

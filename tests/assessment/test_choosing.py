@@ -481,7 +481,8 @@ def test_each_variant_has_the_linear_controls_that_it_can_have(of_both):
     assert list(found) == [cell.variant for cell in BOTH.cells]
     every = list(LINEAR_SCORERS)
     for variant, scorers in found.items():
-        gone = {"colour", "pixels"} if variant.modality == "text" else {"ngrams"}
+        gone = {"colour", "pixels"} if variant.modality == "text" else set()
+        gone |= {"ngrams"} if variant.rendering == "depicted" else set()
         assert scorers == [scorer for scorer in every if scorer not in gone]
     assert {d.features for d in of_both.directions if d.scorer == "colour"} == {"colour"}
 
@@ -491,8 +492,6 @@ def test_words_and_a_picture_together_have_all_surface_controls(pictured):
     items = pictured.items
     mixed = replace(pictured, items=items.assign(
         modality=items["modality"].replace("image", "image-text")))  # fmt: skip
-    words = mixed.vectors[mixed.vectors["features"] == "colour"].assign(features="ngrams")
-    mixed = replace(mixed, vectors=pd.concat([mixed.vectors, words]))
 
     found = choose(make_plan(forms=(TEXT, both)), stored(mixed)).directions
 

@@ -359,10 +359,10 @@ def test_conditions_of_pictures_are_those_of_a_plan_with_pictures():
     )
     rows = [[c.strip() for c in line.strip("|").split(" |")]
             for line in text.splitlines() if line.startswith("| `")]  # fmt: skip
-    rules = [rule for rule in make_picture_plan().rules if rule.modalities]
+    rules = [rule for rule in make_picture_plan().rules if rule.needs]
 
     assert rows == [
         [f"`{r.condition}`", r.kind, f"`{MEASURED_BY[r.condition]}`", "above 0",
-         ", ".join(f"`{modality}`" for modality in r.modalities)]
+         f"`{r.needs}`"]
         for r in rules
     ]  # fmt: skip

@@ -10,15 +10,19 @@ import pytest
 from benchmarks.worlds import World
 from compliance.assessment.assess import assess, recompute
 from compliance.assessment.cells import read_cells
+from compliance.assessment.fidelity import fidelity, merged
 from compliance.assessment.locking import make_lock
 from compliance.assessment.tables import ConfirmObservations, FitObservations
 from compliance.assessment.transfer import transfer
+from compliance.assessment.verdicts import judge
 from compliance.errors import PlanError
 from compliance.records.audit import Robustness
 from compliance.records.base import digest_of
 from compliance.records.evidence import Evidence
 from compliance.records.finding import Finding, Result, Status, Verdict
+from compliance.records.observation import applies
 from compliance.records.plan import Plan, Setting
+from compliance.records.suite import Variant
 from compliance.statistics.proportion import tango_interval, tango_p_noninferior
 from tests.assessment.picture_world import (
     PICTURE_CONTROLS,
@@ -84,14 +88,16 @@ def test_a_probe_that_works_in_words_and_pictures_is_supported_in_both(good):
     assert {f.attainable for f in evidence.findings} == {True}
 
 
-def test_a_condition_stands_in_the_cells_of_its_modality_alone(good):
+def test_a_condition_stands_in_the_cells_that_show_what_it_needs_alone(good):
     evidence, _ = good
 
     names = [{c.condition for c in f.conditions} for f in evidence.findings]
 
-    words, pictures = {"beats-ngrams"}, {"beats-colour", "beats-pixels"}
     assert names[0] == names[1] and names[2] == names[3]
-    assert (names[0] - names[2], names[2] - names[0]) == (words, pictures)
+    assert names[2] - names[0] == {"beats-colour", "beats-pixels"}
+    assert "beats-ngrams" in names[0] & names[2]  # a picture of words has its words' shortcuts
+    thing = [Variant("en", m, "depicted") for m in ("image", "image-text")]
+    assert [applies("ngrams", variant) for variant in thing] == [False, True]
     assert evidence.plan.controls[1:4] == ("ngrams", "colour", "pixels")
 
 
@@ -262,8 +268,8 @@ def test_the_gate_of_pictures_looks_at_their_tokens():
     assert reasons[3] == (Verdict.NOT_SUPPORTED, "gate-shut")
     gates = {c.condition: c.result_id for c in evidence.findings[3].conditions if c.kind == "gate"}
     assert gates == {
-        "explained-variance": "fidelity/el/image/sae0/neutral.image/ev",
-        "explained-variance-gap": "fidelity/el/image/sae0/neutral.image/ev-gap",
+        "explained-variance": "fidelity/el/image/sae0/neutral.typographic/ev",
+        "explained-variance-gap": "fidelity/el/image/sae0/neutral.typographic/ev-gap",
     }
 
 
@@ -278,8 +284,8 @@ def test_where_there_is_neutral_text_benign_pictures_stand_in_for_it(good):
     key = PICTURE.format("el")
     gates = {c.result_id: c.status for c in finding(again, key).conditions if c.kind == "gate"}
     assert gates == {
-        "fidelity/el/image/sae0/benign.image/ev": Status.SHOWN,
-        "fidelity/el/image/sae0/benign.image/ev-gap": Status.SHOWN,
+        "fidelity/el/image/sae0/benign.typographic/ev": Status.SHOWN,
+        "fidelity/el/image/sae0/benign.typographic/ev-gap": Status.SHOWN,
     }
     assert finding(again, key).verdict is Verdict.SUPPORTED
     assert status(again, TEXT.format("el"), "explained-variance") is Status.NOT_MEASURED
@@ -301,11 +307,82 @@ def test_words_beside_a_picture_and_its_tokens_are_measured_apart(good):
     names = {r.id.removeprefix(f"{start}.") for r in evidence.results if r.id.startswith(start)}
 
     roles = {name.split("/")[0] for name in names}
-    assert roles == {"read", "user", "image"}
-    assert {n for n in names if n.endswith(("alive", "dead", "dense-latents"))} == {
-        "image/alive", "image/dead", "image/dense-latents",
-    }  # fmt: skip
+    assert roles == {"read", "user", "typographic", "image"}
+    counts = {"image/alive", "image/dead", "image/dense-latents"}
+    assert {n for n in names if n.startswith("image/")} == counts
+    assert {n for n in names if n.endswith(("alive", "dead", "dense-latents"))} == counts
     assert not any("loss" in name or "divergence" in name for name in names)
+
+
+@pytest.mark.parametrize("thing", [0.30, 0.60])
+def test_what_lies_between_renderings_is_not_explained(good, thing):
+    """Each is told about its own mean; about one mean of both, 0.30 twice would be 0.65."""
+    evidence, files = good
+    plan = with_depicted(evidence.plan)
+    confirm = in_two_renderings(ConfirmObservations.from_files(files), 0.30, thing)
+    together = confirm.fidelity[confirm.fidelity["role"] == "image"]
+
+    results = {r.id: r for r in fidelity(plan, confirm, FitObservations.from_files(files).means)}
+
+    explained = {"typographic": 0.30, "depicted": thing}
+    cells = [cell for cell in plan.cells if cell.modality == "image"]
+    for place in ((cell.language, cell.rendering) for cell in cells):
+        key = "fidelity/{}/image/sae0/neutral.{}".format(*place)
+        assert results[f"{key}/ev"].value == pytest.approx(explained[place[1]])
+        assert results[f"{key}/tokens"].value > 0
+    counts = {f"{c.key}/n-{name}": Result(id="n", value=9, method="count") for c in plan.cells
+              for name in ("positive", "hard", "benign", "unscored")}  # fmt: skip
+    for found_here in judge(plan, counts | results, {}):
+        if found_here.cell.modality == "image":
+            gate = next(c for c in found_here.conditions if c.condition == "explained-variance")
+            value = explained[found_here.cell.rendering]
+            assert results[gate.result_id].value == pytest.approx(value)
+            assert gate.status is (Status.VIOLATED if value < 0.5 else Status.SHOWN)
+    spread, _ = merged(list(together["tokens"]), list(together["spread"]),
+                       np.stack(list(together["mean"])))  # fmt: skip
+    assert 1 - together["error"].sum() / spread == pytest.approx((0.30 + thing) / 4 + 0.5)
+
+
+def test_gaps_to_the_reference_are_told_for_each_rendering(good):
+    evidence, files = good
+    plan = with_depicted(evidence.plan)
+    confirm = in_two_renderings(ConfirmObservations.from_files(files), 0.30, 0.60)
+    greek = set(confirm.items[confirm.items["language"] == "el"]["item"])
+    worse = (confirm.fidelity["item"].isin(greek)
+             & confirm.fidelity["item"].str.endswith("-thing"))  # fmt: skip
+    error = confirm.fidelity["error"].mask(worse, 0.9)
+    confirm = replace(confirm, fidelity=confirm.fidelity.assign(error=error))
+
+    results = {r.id: r for r in fidelity(plan, confirm, FitObservations.from_files(files).means)}
+
+    gaps = {i.split(".")[-1]: r.value for i, r in results.items()
+            if "/image/" in i and i.endswith("ev-gap")}  # fmt: skip
+    assert gaps == {"depicted/ev-gap": pytest.approx(0.5), "typographic/ev-gap": pytest.approx(0)}
+
+
+def with_depicted(plan: Plan) -> Plan:
+    twins = [c.model_copy(update={"rendering": "depicted"}) for c in plan.cells
+             if c.modality == "image"]  # fmt: skip
+    return plan.model_copy(update={"cells": (*plan.cells, *twins)})
+
+
+def in_two_renderings(c: ConfirmObservations, words: float, thing: float) -> ConfirmObservations:
+    """Each picture once more as depicted; half of all variation lies between the two means."""
+    of_pictures = c.items["modality"] == "image"
+    things = c.items[of_pictures].assign(rendering="depicted")
+    things["item"] += "-thing"
+    seen = c.fidelity["role"] == "image"
+    twins = c.fidelity[seen].assign(item=c.fidelity["item"] + "-thing")
+    sides = [_explaining(c.fidelity[seen], words, -1.0), _explaining(twins, thing, 1.0)]
+    return replace(c, items=pd.concat([c.items, things]),
+                   fidelity=pd.concat([c.fidelity[~seen], *sides]))  # fmt: skip
+
+
+def _explaining(rows: pd.DataFrame, share: float, side: float) -> pd.DataFrame:
+    """Rows of one mean, that of the other side as far away as the tokens spread."""
+    means = [side * np.full(len(mean), (tokens * len(mean)) ** -0.5)
+             for tokens, mean in zip(rows["tokens"], rows["mean"], strict=True)]  # fmt: skip
+    return rows.assign(error=1 - share, spread=1.0, mean=means)
 
 
 def test_firing_on_pictures_is_a_share_of_their_tokens(good):
@@ -340,7 +417,8 @@ def test_the_frozen_mean_of_pictures_is_that_of_pictures(good):
 
     differ = {r.id for r in again.results if r.id.endswith("ev-global")
               and found(evidence, r.id).value != r.value}  # fmt: skip
-    assert differ == {r.id for r in again.results if r.id.endswith(".image/ev-global")}
+    assert differ == {r.id for r in again.results if r.id.endswith(".typographic/ev-global")}
+    assert differ
 
 
 # Robustness
@@ -417,6 +495,7 @@ def test_another_gap_is_named(good):
         ({"rows": 3}, "has 16 activations, in 3 rows and 4 columns"),
         ({"rows": 0}, "has 16 activations, in 0 rows and 4 columns"),
         ({"rows": 0, "columns": 0, "activations": np.zeros(15, np.float32)}, "has 15 activations"),
+        ({"activations": np.full(16, -1.0, np.float32)}, "has no activation as large as the score"),
     ],
 )
 def test_patches_that_are_not_those_of_a_picture_are_refused(good, change, problem):

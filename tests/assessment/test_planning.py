@@ -303,13 +303,13 @@ def test_a_plan_has_the_controls_and_rules_of_its_modalities(suite):
     surface = {}
     for modalities in (["text"], ["image"], ["image-text"], ["text", "image"]):
         plan = planned(seen, modalities=modalities)
-        conditions = [r.condition for r in plan.rules if r.modalities]
+        conditions = [r.condition for r in plan.rules if r.needs]
         assert conditions == [f"beats-{c}" for c in plan.controls[1:-7]]
         surface[tuple(modalities)] = plan.controls[1:-7]
 
     assert surface == {
         ("text",): ("ngrams",),
-        ("image",): ("colour", "pixels"),
+        ("image",): ("ngrams", "colour", "pixels"),  # it is a picture of words
         ("image-text",): ("ngrams", "colour", "pixels"),
         ("text", "image"): ("ngrams", "colour", "pixels"),
     }

@@ -601,6 +601,8 @@ def test_shards_of_other_choices_weights_or_pass_are_run_again(reader, tmp_path,
         dense(reader, en=[2.0] * WIDTH),
         Task(plan, "shifts", both),
         Task(plan, "shifts", both, environment="another machine"),
+        Task(plan, "shifts", both, shift="blank"),
+        Task(plan, "shifts", both, shift="noise"),
         Task(plan, "search"),
     ]
     assert len({task.digest for task in tasks}) == len(tasks)

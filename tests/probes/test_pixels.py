@@ -1,5 +1,8 @@
 """Statistics of pixels, against numbers worked out by hand, and pictures that show nothing."""
 
+import subprocess
+import sys
+
 import numpy as np
 import PIL.Image
 import pytest
@@ -22,6 +25,15 @@ def halves(width=8, height=8):
 
 
 # Statistics
+
+
+def test_running_texts_does_not_need_pillow():
+    code = (
+        "import sys; sys.modules['PIL'] = None\n"
+        "import compliance.probes.engine, compliance.workflow.passes"
+    )
+
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_one_colour_has_that_mean_and_nothing_else():

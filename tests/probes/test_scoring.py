@@ -7,6 +7,7 @@ import torch
 from compliance.probes.collect import score_table
 from compliance.probes.engine import prepare_items
 from compliance.probes.ngrams import ngram_vector
+from compliance.probes.random_sae import RandomSae
 from compliance.probes.reading import pool
 from compliance.probes.task import Task
 from compliance.records.audit import FeatureRef
@@ -271,6 +272,26 @@ def test_an_item_without_the_planned_region_has_no_row_under_any_setting(reader,
     names = {task.scorers[int(k)] for shard in shards for _, _, k, _ in shard.scores}
     assert names >= {"probe", "probe@region-read"}
     assert {str(s.items[int(row[0])]) for s in shards for row in s.scores} == {"talk"}
+
+
+def test_what_the_random_control_reads_is_multiplied_once_for_all_concepts(
+    reader, tmp_path, monkeypatch
+):
+    ran, products, names = [], RandomSae.products, ("danger", "flattery")
+    monkeypatch.setattr(RandomSae, "products", lambda *a: ran.append(1) or products(*a))
+    probes = [locked((0, n), concept=name) for n, name in enumerate(names)]
+    choices = chosen(*probes, random_probes=tuple(probes))
+    task = Task(make_plan(reader, concepts=names), "calibrate", choices)
+
+    shards = run_pass([make_item("a", text="some words")], task, reader, tmp_path)
+
+    values = [scores_of(shards, task, "random-sae", p)["a"] for p in range(2)]
+    (prepared,) = prepare_items([make_item("a", text="some words")], reader.subject)
+    x = states_of(prepared, reader, HOOKS[0])[list(prepared.regions["user"])]
+    counts = (reader.saes[0].encode(x) != 0).sum(dim=1)
+    expected = [float(reader.random[0].encode(x, counts, [n]).max()) for n in range(2)]
+    assert values == pytest.approx(expected, abs=TOLERANCE)
+    assert len(ran) == 1 + 2  # this test asks twice itself
 
 
 def test_without_a_control_its_scorer_has_no_row(reader, tmp_path):

@@ -34,6 +34,7 @@ GRIDS = {"gemma3": (2, 2), "llava": (4, 4), "qwen2_vl": (3, 3), "qwen2_5_vl": (3
 TOWERS = {
     "gemma3": "model.vision_tower.encoder.layers",
     "llava": "model.vision_tower.encoder.layers",
+    "llava_next": "model.vision_tower.encoder.layers",
     "qwen2_vl": "model.visual.blocks",
     "qwen2_5_vl": "model.visual.blocks",
     "idefics3": "model.vision_model.encoder.layers",
@@ -140,7 +141,7 @@ def test_a_pictures_tokens_hold_the_vectors_that_the_model_makes_of_it(subject, 
 
     (prepared,), states = together(subject, [item], TEXT_HOOKS[:1])
     given = model_inputs([prepared], subject)
-    names = ("pixel_values", "image_grid_thw", "pixel_attention_mask")
+    names = ("pixel_values", "image_grid_thw", "image_sizes", "pixel_attention_mask")
     with torch.no_grad():
         features = subject.model.get_image_features(**{n: given[n] for n in names if n in given})
 
@@ -159,6 +160,23 @@ def test_pictures_reach_the_tokens_that_follow(subject):
     first = batch[0].regions["image"][0]
     assert torch.allclose(one[:first], other[:first], atol=1e-6)
     assert not torch.allclose(one[-1], other[-1], atol=1e-4)
+
+
+def test_pictures_of_one_size_are_resized_once_before_they_are_run(subject, monkeypatch):
+    ran, kind = [], type(subject.processor)
+    call = kind.__call__
+    monkeypatch.setattr(kind, "__call__", lambda *a, **v: ran.append(1) or call(*a, **v))
+    items = [make_shown(name, text="What?") for name in ("a", "b", "c", "wide")]
+
+    batch = prepare_items(items, subject, picture)
+
+    assert len(ran) == 2
+    for item, prepared in zip(items, batch, strict=True):
+        (alone,) = prepare_items([item], subject, picture)
+        assert (alone.ids, alone.regions) == (prepared.ids, prepared.regions)
+        shown = (prepared.shown.rows, prepared.shown.grid, prepared.shown.patches)
+        assert shown == (alone.shown.rows, alone.shown.grid, alone.shown.patches)
+        assert prepared.shown.picture().tobytes() == picture(item).tobytes()
 
 
 def test_the_grid_is_the_familys(subject, family):
@@ -194,7 +212,8 @@ def test_the_vision_towers_rows_are_each_items_own(subject, family):
         after.remove()
         for hook, value in zip(VISION_HOOKS, seen, strict=bool(seen)):
             value = value[0] if isinstance(value, tuple) else value
-            patches = value[:, 1:] if family == "llava" else value  # CLIP has a class token
+            clip = family.startswith("llava")  # which has a class token
+            patches = value[:, 1:] if clip else value
             expected = patches.reshape(-1, patches.shape[-1])
             assert states[hook][i].shape == expected.shape
             assert (states[hook][i] - expected).abs().max() <= TOLERANCE
@@ -328,6 +347,15 @@ def test_a_model_without_a_processor_takes_no_picture(tmp_path):
         prepare_items([make_shown("a")], subject, picture)
 
 
+def test_a_picture_that_gets_other_tokens_when_it_is_run_is_refused(tmp_path):
+    save_tiny_vision(tmp_path / "subject", "qwen2_vl")
+    subject, sizes = loaded(tmp_path), iter([(24, 24), (40, 16)])
+    batch = prepare_items([make_shown("a")], subject, lambda item: draw("a", *next(sizes)))
+
+    with pytest.raises(ProbeError, match="item a: the processor gives it other tokens"):
+        model_inputs(batch, subject)
+
+
 def test_an_item_longer_than_the_models_positions_is_refused(tmp_path):
     subject = llava(tmp_path)
 
@@ -338,6 +366,16 @@ def test_an_item_longer_than_the_models_positions_is_refused(tmp_path):
 def test_a_picture_that_is_not_at_hand_is_named(tmp_path):
     with pytest.raises(ProbeError, match="item a: its picture is not at hand"):
         prepare_items([make_shown("a")], llava(tmp_path))
+
+
+def test_a_line_is_refused_before_it_is_opened(tmp_path):
+    def opened(item):
+        raise AssertionError("the picture was opened")
+
+    image = {"digest": "sha256:" + "0" * 64, "width": 12, "height": 2401, "description": "a line"}
+
+    with pytest.raises(ProbeError, match="12 x 2401 pixels, and one side may be 200 times"):
+        prepare_items([make_shown("a", image=image)], llava(tmp_path), opened)
 
 
 def without(tmp_path, family, **changes):
@@ -354,6 +392,18 @@ def test_an_image_processor_for_torchvision_alone_is_refused(tmp_path):
     with pytest.raises(SubjectError, match="its image processor cannot be loaded") as caught:
         loaded(folder)
     assert "torchvision alone" in caught.value.hint
+
+
+def test_a_processor_that_cannot_be_loaded_is_not_needed_for_texts(tmp_path):
+    folder = without(tmp_path, "llava", image_processor_type="Cohere2VisionImageProcessor")
+    config = SubjectConfig(model="subject", saes=[{"path": "unused"}])
+    text = make_item("t", "positive", text="just some words")
+
+    subject = load_subject(config, folder, pictures=False)
+
+    save_tiny_vision(tmp_path / "whole" / "subject", "llava")
+    (with_it,) = prepare_items([text], loaded(tmp_path / "whole"))
+    assert prepare_items([text], subject) == [with_it]
 
 
 def test_what_is_missing_for_a_processor_is_named(tmp_path, monkeypatch):
@@ -432,6 +482,19 @@ def test_an_encoder_reads_no_words(encoder):
         prepare_items([make_item("a", "positive", text="words")], subject, picture)
     with pytest.raises(ProbeError, match="has words, and subject reads pictures alone"):
         prepare_items([make_shown("a", text="What?")], subject, picture)
+
+
+def test_a_picture_that_an_encoders_processor_refuses_is_told(tmp_path, monkeypatch):
+    save_tiny_encoder(tmp_path / "subject", "vit")
+    subject = loaded(tmp_path)
+
+    def refuse(*args, **values):
+        raise ValueError("too thin")
+
+    monkeypatch.setattr(type(subject.processor), "preprocess", refuse)
+
+    with pytest.raises(ProbeError, match="refuses a picture of 24 x 24 pixels: too thin"):
+        prepare_items([make_shown("a")], subject, picture)
 
 
 def test_the_processor_is_in_the_digest(tmp_path):

@@ -29,6 +29,10 @@ from transformers import (
     LlamaConfig,
     LlavaConfig,
     LlavaForConditionalGeneration,
+    LlavaNextConfig,
+    LlavaNextForConditionalGeneration,
+    LlavaNextImageProcessorPil,
+    LlavaNextProcessor,
     LlavaProcessor,
     PreTrainedModel,
     PreTrainedTokenizerFast,
@@ -64,6 +68,7 @@ from tests.probes.tiny_pass import make_item
 IMAGE_TOKENS = {
     "gemma3": ("<image_soft_token>", "<start_of_image>", "<end_of_image>"),
     "llava": ("<image>",),
+    "llava_next": ("<image>",),
     "qwen2_vl": ("<|image_pad|>", "<|vision_start|>", "<|vision_end|>", "<|video_pad|>"),
     "qwen2_5_vl": ("<|image_pad|>", "<|vision_start|>", "<|vision_end|>", "<|video_pad|>"),
     "idefics3": (
@@ -73,7 +78,9 @@ IMAGE_TOKENS = {
 }  # fmt: skip
 IMAGE_TOKENS["smolvlm"] = IMAGE_TOKENS["idefics3"]
 
-LANGUAGE_FAMILIES = ("gemma3", "llava", "qwen2_vl", "qwen2_5_vl", "idefics3", "smolvlm")
+LANGUAGE_FAMILIES = (
+    "gemma3", "llava", "llava_next", "qwen2_vl", "qwen2_5_vl", "idefics3", "smolvlm",
+)  # fmt: skip
 ENCODERS = ("clip", "clip_vision_model", "siglip", "siglip_vision_model", "vit", "vit-classifier")
 
 SIDE = 16
@@ -98,6 +105,7 @@ _VISION = {
     "num_attention_heads": 2, "image_size": SIDE, "patch_size": 4,
 }  # fmt: skip
 _SIZE = {"height": SIDE, "width": SIDE}
+_TILINGS = [[SIDE, 2 * SIDE], [2 * SIDE, SIDE], [2 * SIDE, 2 * SIDE]]
 _HALF = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
 _ROPE = {
     "rope_parameters": {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 10000.0}
@@ -130,12 +138,14 @@ def vision_model(family: str, tokenizer: PreTrainedTokenizerFast, seed: int = 0)
                 boi_token_index=place + 1, eoi_token_index=place + 2,
             )  # fmt: skip
             kind = Gemma3ForConditionalGeneration
-        case "llava":
-            config = LlavaConfig(
+        case "llava" | "llava_next":
+            tiled = family == "llava_next"
+            more = {"image_grid_pinpoints": _TILINGS} if tiled else {}
+            config = (LlavaNextConfig if tiled else LlavaConfig)(
                 text_config=LlamaConfig(**grouped), vision_config=CLIPVisionConfig(**_VISION),
-                image_token_index=place, image_seq_length=16,
+                image_token_index=place, image_seq_length=16, **more,
             )  # fmt: skip
-            kind = LlavaForConditionalGeneration
+            kind = LlavaNextForConditionalGeneration if tiled else LlavaForConditionalGeneration
         case "qwen2_vl":
             vision = {
                 "depth": LAYERS, "embed_dim": 16, "hidden_size": 32, "num_heads": 2,
@@ -179,9 +189,13 @@ def processor_of(family: str, tokenizer: PreTrainedTokenizerFast):
         case "gemma3":
             images = Gemma3ImageProcessorPil(size=_SIZE, image_seq_length=4)
             return Gemma3Processor(images, tokenizer, image_seq_length=4)
-        case "llava":
-            images = CLIPImageProcessorPil(size={"shortest_edge": SIDE}, crop_size=_SIZE)
-            return LlavaProcessor(
+        case "llava" | "llava_next":
+            sizes = {"size": {"shortest_edge": SIDE}, "crop_size": _SIZE}
+            images, kind = CLIPImageProcessorPil(**sizes), LlavaProcessor
+            if family == "llava_next":
+                images = LlavaNextImageProcessorPil(**sizes, image_grid_pinpoints=_TILINGS)
+                kind = LlavaNextProcessor
+            return kind(
                 images, tokenizer, patch_size=4, vision_feature_select_strategy="default",
                 num_additional_image_tokens=1,
             )  # fmt: skip

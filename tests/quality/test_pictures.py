@@ -5,6 +5,7 @@ import yaml
 from PIL import Image as pillow
 
 from compliance.cli.suite_text import whole
+from compliance.quality import sizes
 from compliance.quality.check import NOT_SEEN, check, overview
 from compliance.records.base import to_json
 from compliance.suites.load import load_suite
@@ -52,18 +53,28 @@ def test_pictures_change_nothing_of_what_is_said_of_texts(tmp_path, plain, shape
 
 def test_cells_with_pictures_have_their_sizes(tmp_path):
     suite = write(tmp_path / "suite")
-    sizes = overview(suite)
+    found = overview(suite)
 
-    assert [(c.concept, c.language, c.modality, c.rendering) for c in sizes.picture_cells] == [
+    assert [(c.concept, c.language, c.modality, c.rendering) for c in found.picture_cells] == [
         (concept, language, "image", "depicted")
         for concept in suite.datasheet.concepts
         for language in suite.datasheet.languages
     ]
-    assert {(c.groups, c.positives, c.hard_negatives) for c in sizes.picture_cells} == {
+    assert {(c.groups, c.positives, c.hard_negatives) for c in found.picture_cells} == {
         (20, 20, 20)
     }
-    assert {c.power.benign_confirm for c in sizes.picture_cells} == {15}
-    assert {b.pictures for b in sizes.benign} == {30}
+    assert {c.power.benign_confirm for c in found.picture_cells} == {15}
+    assert {b.pictures for b in found.benign} == {30}
+
+
+def test_each_form_has_its_reference_in_the_family(tmp_path, monkeypatch):
+    asked = []
+    suite = write(tmp_path / "suite")
+    monkeypatch.setattr(sizes, "cell_power", lambda **values: asked.append(values))
+
+    sizes.cell_powers(suite)
+
+    assert {(values["cells"], values["references"]) for values in asked} == {(4, 2)}
 
 
 def test_a_suite_of_pictures_alone_is_checked(tmp_path):

@@ -14,7 +14,7 @@ from compliance.records.finding import (
     Status,
     Verdict,
 )
-from compliance.records.observation import CALIBRATED, CONTROL_SCORERS, SURFACE
+from compliance.records.observation import CALIBRATED, CONTROL_SCORERS, applies
 from compliance.records.plan import (
     Cell,
     CutOff,
@@ -358,7 +358,7 @@ def results_of(cell: Cell) -> list[Result]:
 def _controls(cell: Cell, area: float) -> Iterator[Result]:
     key = cell.key
     for scorer in CONTROL_SCORERS:
-        if scorer in AREAS and cell.modality in SURFACE.get(scorer, (cell.modality,)):
+        if scorer in AREAS and applies(scorer, cell.variant):
             yield _area(f"{key}/auroc-hard.{scorer}", AREAS[scorer])
             yield _difference(f"{key}/minus-{scorer}", area - AREAS[scorer])
     share = wilson(3, 999, 0.95)
@@ -519,7 +519,7 @@ def _condition(cell, verdict, reason, condition, kind, limit) -> Condition:
     covered = verdict is not Verdict.NOT_COVERED
     result_id = f"{cell.key}/{name}" if name and covered else None
     if kind == "gate" and covered:
-        role = "read" if cell.modality == "text" else "image"
+        role = "read" if cell.modality == "text" else cell.rendering
         result_id = f"fidelity/{cell.language}/{cell.modality}/sae0/neutral.{role}/ev"
     status = _status(reason, condition, kind) if result_id else Status.NOT_MEASURED
     if condition == "non-inferior" and cell.language == "en":

@@ -36,6 +36,7 @@ SCORES = (0.0, 0.0, 2.4, 2.6, 3.0, 4.0, 5.0, 9.0)
 
 PICTURE_RULES = (("beats-colour", "primary", 0.0), ("beats-pixels", "primary", 0.0))
 GAP_TO_TEXT = -0.083
+EXPLAINED = {"depicted": 0.34, "typographic": 0.21}
 
 
 def picture_evidence(languages: tuple[str, ...] = ("en", "el")) -> Evidence:
@@ -51,7 +52,7 @@ def picture_evidence(languages: tuple[str, ...] = ("en", "el")) -> Evidence:
         update={
             "languages": languages,
             "cells": cells,
-            "rules": (*base.plan.rules, *(Rule(condition=c, kind=k, limit=v, modalities=("image",))
+            "rules": (*base.plan.rules, *(Rule(condition=c, kind=k, limit=v, needs="picture")
                                           for c, k, v in PICTURE_RULES)),
             "controls": (*base.plan.controls, "colour", "pixels"),
         }
@@ -67,8 +68,8 @@ def picture_evidence(languages: tuple[str, ...] = ("en", "el")) -> Evidence:
                 *(r for cell in cells for r in results_of(cell)),
                 *(r for cell in cells if cell.modality == "image" for r in _to_text(cell)),
                 *kept,
-                *(r for tag in languages
-                  for r in quality_of(f"fidelity/{tag}/image/sae0/neutral.image", 0.21)),
+                *(r for tag in languages for rendering, value in EXPLAINED.items()
+                  for r in quality_of(f"fidelity/{tag}/image/sae0/neutral.{rendering}", value)),
             ),
             "findings": tuple(finding_of(cell, _rules(cell)) for cell in cells),
         }
@@ -139,7 +140,7 @@ def _score(item: Item) -> float:
 def _rules(cell: Cell) -> tuple[tuple[str, str, float], ...]:
     if cell.modality == "text":
         return RULES
-    own = [rule for rule in RULES if rule[0] != "beats-ngrams"]
+    own = [r for r in RULES if r[0] != "beats-ngrams" or cell.rendering == "typographic"]
     return (*own, *PICTURE_RULES)
 
 

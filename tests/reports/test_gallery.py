@@ -31,7 +31,7 @@ from tests.reports.picture_example import (
     picture_gallery_of,
     picture_of,
 )
-from tests.reports.test_build import cell, numbers_in, row, section, words
+from tests.reports.test_build import cell, numbers_in, section, words
 from tests.reports.test_html import FORBIDDEN, Page
 from tests.reports.test_pdf import PAGE, broken_rules
 
@@ -255,6 +255,24 @@ def test_a_file_that_is_no_png_is_refused(build, evidence, gallery):
         build(evidence, replace(gallery, pictures=files))
 
 
+def test_an_audit_of_pictures_alone_does_not_speak_of_words(build, evidence, gallery):
+    cells = tuple(c for c in evidence.plan.cells if c.modality == "image")
+    plan = evidence.plan.model_copy(update={"cells": cells})
+
+    alone = build(evidence.model_copy(update={"plan": plan}), gallery)
+
+    assert "in words and in pictures" in build(evidence, gallery).lead[0]
+    assert "on items with pictures and on none without" in alone.lead[0]
+
+
+def test_a_text_has_no_gap_to_text_and_that_is_not_a_missing_result(report):
+    (table,) = [t for p in report.provisions for t in p.tables if "the picture minus" in t.title]
+
+    texts = [n for r in table.rows if r.title.endswith("(text)") for n in r.numbers]
+
+    assert texts and {n.reason for n in texts} == {"not applicable to this kind of input"}
+
+
 def test_without_pictures_at_hand_the_report_says_so(build, evidence):
     built = build(evidence, None)
 
@@ -385,13 +403,14 @@ def test_controls_of_pictures_have_colours_and_pixels_in_place_of_letters(report
         groups = cell(report, key).controls.groups
         return [r.title for r in next(g for g in groups if "Surface" in (g.heading or "")).rows]
 
-    assert surface(f"deception/en/{WORDS}") == [
-        "Number of image tokens", "Mean colour of the picture", "Simple statistics of the pixels",
-    ]  # fmt: skip
+    pictures = ["Mean colour of the picture", "Simple statistics of the pixels"]
+    letters = ["Letter patterns (character n-grams)"]
+    assert surface(f"deception/en/{THING}") == ["Number of image tokens", *pictures]
+    assert surface(f"deception/en/{WORDS}") == ["Number of image tokens", *letters, *pictures]
     assert surface("deception/en/text/plain") == [
         "Text length (token count)", "Letter patterns (character n-grams)",
     ]  # fmt: skip
-    said = " ".join(words(cell(report, f"deception/en/{WORDS}").comparison))
+    said = " ".join(words(cell(report, f"deception/en/{THING}").comparison))
     assert "number of image tokens, mean colour of the picture" in said
     assert "letter patterns" not in said
 
@@ -404,7 +423,7 @@ def test_conditions_of_pictures_are_in_words(report):
     assert "separates better than simple statistics of the pixels do" in asked
     assert any(a.startswith("explained variance on image tokens") for a in asked)
     limits = [r.words for r in report.limits]
-    assert "separates better than the mean colour alone does (pictures)" in limits
+    assert "separates better than the mean colour alone does (where there is a picture)" in limits
     assert any("text does (in pictures: separates" in r for r in limits)
 
 
@@ -447,9 +466,16 @@ def test_fidelity_on_image_tokens_says_that_they_are_outside_the_training(report
     text, seen = report.fidelity
 
     assert seen.title == "tiny-sae, pictures"
-    assert [g.heading for g in seen.tables[0].groups] == ["Benign items: image tokens"]
-    greek = row(seen.tables[0], "Greek").entries
-    assert [greek[0].number.text, greek[4].number.text] == ["0.210", "64.2"]
+    assert [g.heading for g in seen.tables[0].groups] == [
+        "Benign items: image tokens of pictures of the words",
+        "Benign items: image tokens of pictures of the thing",
+    ]
+    for group, explained in zip(seen.tables[0].groups, ("0.210", "0.340"), strict=True):
+        greek = next(r for r in group.rows if r.title == "Greek").entries
+        assert [greek[0].number.text, greek[4].number.text] == [explained, "64.2"]
+    assert [g.heading for g in seen.tables[1].groups] == [
+        "Benign items: image tokens of all pictures"
+    ]
     assert "outside what such an autoencoder was trained on" in words(seen.intro)[0]
     assert text.intro == ()
 
@@ -458,11 +484,14 @@ def test_the_law_shows_what_does_not_apply_as_such(report):
     tables = [t for s in report.provisions for t in s.tables if "letter patterns" in t.title]
 
     shown = {r.title: r.numbers[0].short for t in tables for r in t.rows}
-    assert shown["Deception (picture of the words)"] == "not applicable"
+    assert shown["Deception (picture of the thing)"] == "not applicable"
+    assert shown["Deception (picture of the words)"] is None
     assert shown["Deception (text)"] is None
     fidelity = [t for t in section(report, "13(1)").tables if "variance" in t.title]
-    assert [r.title for t in fidelity for r in t.rows] == ["tiny-sae, texts", "tiny-sae, pictures"]
-    assert fidelity[0].rows[1].numbers[0].text == "0.210"
+    assert [(r.title, r.numbers[0].text) for t in fidelity for r in t.rows][1:] == [
+        ("tiny-sae, picture of the words", "0.210"), ("tiny-sae, picture of the thing", "0.340"),
+    ]  # fmt: skip
+    assert fidelity[0].rows[0].title == "tiny-sae, text"
 
 
 def test_the_datasheet_counts_pictures(report):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from compliance.records.suite import Image
 from compliance.suites.wording import region_text, whole_text, words
 from tests.probes.tiny_pass import make_item
 
@@ -43,3 +44,15 @@ def test_the_whole_text_has_the_system_message_too():
 )
 def test_words_are_single_characters_where_no_spaces_are_set(text, expected):
     assert words(text) == expected
+
+
+def test_a_picture_of_words_is_read_as_the_words_that_it_shows():
+    image = Image(digest="sha256:" + "0" * 64, width=9, height=9, description="kitchen knife")
+    drawn = make_item("a", text="What is this?").model_copy(
+        update={"modality": "image", "rendering": "typographic", "image": image}
+    )
+
+    assert region_text(drawn, "user") == "kitchen knife"
+    assert (
+        region_text(drawn.model_copy(update={"rendering": "depicted"}), "user") == "What is this?"
+    )

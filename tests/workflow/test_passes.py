@@ -21,7 +21,8 @@ from compliance.documents import read_yaml
 from compliance.errors import PlanError
 from compliance.probes.shifts import shift_text
 from compliance.records.audit import AuditConfig, TextShift
-from compliance.records.observation import CALIBRATED, CONTROL_SCORERS, SURFACE
+from compliance.records.observation import CALIBRATED, CONTROL_SCORERS, applies
+from compliance.records.suite import Variant
 from compliance.runs import open_run
 from compliance.suites.load import load_suite
 from compliance.workflow import audits, stages
@@ -146,7 +147,7 @@ def test_every_control_has_scores_of_labelled_confirm_items(observed):
 
     scorers = confirm.scores[confirm.scores["item"].isin(labelled)].groupby("scorer")["item"]
 
-    of_text = [name for name in CONTROL_SCORERS if "text" in SURFACE.get(name, ("text",))]
+    of_text = [c for c in CONTROL_SCORERS if applies(c, Variant("en", "text", "plain"))]
     assert {"ngrams", "dense"} < set(of_text) < set(CONTROL_SCORERS)
     for scorer in ("probe", *of_text):
         assert set(scorers.get_group(scorer)) == set(labelled), scorer
@@ -249,3 +250,12 @@ def test_items_before_and_after_the_lock_run_in_one_environment(observed, tmp_pa
     with pytest.raises(PlanError, match=r"another environment: torch 1\.0, now \d"):
         audits.observe(audit, Told())
     assert run.trail.read_bytes() == trail
+
+
+def test_a_report_on_texts_needs_no_suite(observed, tmp_path, monkeypatch):
+    audit = Path(shutil.copytree(observed.audit.parent, tmp_path / "copy")) / "audit.yaml"
+    audits.assess(audit)
+    shutil.rmtree(audit.parent / "suite")
+    monkeypatch.setattr(audits, "render", lambda *values: (b"html", b"pdf"))
+
+    assert (audits.report(audit) / "report.html").read_bytes() == b"html"

@@ -6,14 +6,14 @@ import pytest
 import yaml
 
 from compliance.assessment.planning import shifted_items
-from compliance.errors import SuiteError
+from compliance.errors import ProbeError, SuiteError
 from compliance.records.audit import ImageShift
 from compliance.records.base import to_json
 from compliance.suites.load import load_suite
 from compliance.suites.pictures import store_picture
 from compliance.workflow import audits
 from compliance.workflow.stages import load_reader, run_pass
-from tests.probes.tiny import save_tiny_sae
+from tests.probes.tiny import save_tiny_sae, save_tiny_subject
 from tests.probes.tiny_vision import draw, save_tiny_vision
 from tests.tiny_audit import suite_items, write_audit, write_items
 from tests.workflow.test_passes import Observed, Told, run_of
@@ -22,10 +22,10 @@ SHIFTS = ("typos", "blank", "noise", "scrambled")
 SAYS = {"en": "What is it?", "el": "Τι είναι;"}
 
 
-def write_picture_audit(folder):
+def write_picture_audit(folder, modalities=("text", "image")):
     """The tiny audit, with a picture beside each of its texts."""
     robustness = {"shifts": list(SHIFTS), "shifted_groups": 3, "repeated_items": 4, "loss_items": 2}
-    audit = write_audit(folder, modalities=["text", "image"], robustness=robustness)
+    audit = write_audit(folder, modalities=list(modalities), robustness=robustness)
     for name in ("model", "sae"):
         shutil.rmtree(folder / name)
     save_tiny_vision(folder / "model", "llava")
@@ -88,6 +88,33 @@ def test_scores_of_pictures_run_alone_agree_with_those_in_a_batch(observed):
 def test_means_and_firing_are_of_words_and_of_pictures(observed):
     assert set(observed.fit.means["region"]) == {"read", "image"}
     assert set(observed.confirm.firing["region"]) == {"read", "image"}
+
+
+def test_the_package_that_resizes_pictures_is_of_the_environment(observed):
+    assert observed.run.environment().packages["pillow"]
+
+
+def test_an_audit_of_texts_alone_opens_no_picture_and_needs_no_processor(tmp_path):
+    audit = write_picture_audit(tmp_path, modalities=["text"])
+    for path in (tmp_path / "suite" / "images").iterdir():
+        path.write_bytes(b"no picture")
+    broken = '{"image_processor_type": "Cohere2VisionImageProcessor"}'
+    (tmp_path / "model" / "preprocessor_config.json").write_text(broken)
+
+    observed = Observed(audit)
+
+    assert set(observed.confirm.items["modality"]) == {"text"}
+    assert observed.confirm.patches.empty
+
+
+def test_a_model_of_texts_that_is_shown_pictures_is_told_in_one_line(tmp_path):
+    audit = write_picture_audit(tmp_path)
+    shutil.rmtree(tmp_path / "model")
+    save_tiny_subject(tmp_path / "model", "llama")
+    audits.plan(audit)
+
+    with pytest.raises(ProbeError, match="has a picture, and model takes none"):
+        audits.observe(audit, Told())
 
 
 def test_a_picture_that_was_changed_ends_a_run_before_it_begins(tmp_path):

@@ -28,8 +28,8 @@ def take_picture(
         Unfit: The picture is elsewhere, missing, or cannot be used.
     """
     shown = f"image {shorten(path)}"
-    found = Path(os.path.normpath(folder / path))
-    if not found.is_relative_to(os.path.normpath(folder)):
+    found = Path(os.path.abspath(folder / path))  # beside '.' even '..' would pass for inside
+    if not found.is_relative_to(os.path.abspath(folder)):
         raise Unfit(column, "image elsewhere", f"{shown} leads out of the folder")
     try:
         with found.open("rb") as file:
@@ -38,6 +38,8 @@ def take_picture(
         raise Unfit(column, "missing image", f"{shown} is not there") from error
     except OSError as error:
         raise Unfit(column, "missing image", f"{shown}: {error.strerror}") from error
+    except ValueError as error:  # a path with a null byte, or one that no file system could have
+        raise Unfit(column, "missing image", f"{shown}: {error}") from error
     try:
         picture = decode_picture(data, shown)
     except SuiteError as error:

@@ -73,7 +73,7 @@ def read_json_array(
         passed: Receives the members of that object that stand before the array.
 
     Raises:
-        SuiteError: The file is not such an array, or breaks off.
+        SuiteError: The file is not such an array, breaks off, or goes on behind it.
     """
     refuse_other_encodings(path, name)
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
@@ -86,6 +86,9 @@ def read_json_array(
                 window.take(",", "a comma or the end of the array")
             window.row += 1
             yield _row(window.value(), name, window.row)
+        if member is None:
+            window.take("]", "the end of the array")
+            window.end()
 
 
 def _parsed(text: str, name: str, number: int) -> Row | Refused:
@@ -146,6 +149,11 @@ class _Window:
         if self.peek() != character:
             self._refuse(f"expected {expected}, found {self.peek() or 'the end of the file'!r}")
         self._place += 1
+
+    def end(self) -> None:
+        """Nothing may come next: a second array would be passed over in silence."""
+        if found := self.peek():
+            self._refuse(f"expected the end of the file, found {found!r}")
 
     def value(self) -> object:
         """The next value, whole."""

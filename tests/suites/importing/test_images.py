@@ -1,6 +1,7 @@
 """Pictures that rows name are stored in the suite; a bad one costs its row and no other."""
 
 from copy import deepcopy
+from pathlib import Path
 
 import pytest
 from PIL import Image as pillow
@@ -8,6 +9,8 @@ from PIL import Image as pillow
 from compliance.documents import read_yaml
 from compliance.errors import SuiteError
 from compliance.records.importing import ImportMapping
+from compliance.suites.importing.images import take_picture
+from compliance.suites.importing.rows import Unfit
 from compliance.suites.load import load_suite
 from compliance.suites.pictures import read_picture
 from tests.suites.importing.kit import as_objects, listed, rows, run, write_lines, write_mapping
@@ -96,6 +99,23 @@ def test_a_bad_picture_costs_its_pair_and_is_named(tmp_path, photos, spoil, kind
     assert (row["column"], row["what"]) == ("image", "refused") and reason in row["reason"]
     assert len(files(tmp_path)) == 4  # the picture of the other half is gone, too
     assert load_suite("suite", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [("../outside.png", "image elsewhere"), ("photos/0\0.png", "missing image")],
+)
+def test_a_path_leads_out_of_no_folder_wherever_it_is_run(
+    tmp_path, photos, monkeypatch, path, kind
+):
+    (tmp_path / "in").mkdir()
+    monkeypatch.chdir(tmp_path / "in")
+    pillow.new("RGB", (8, 6)).save(tmp_path / "outside.png")
+
+    with pytest.raises(Unfit) as caught:
+        take_picture(path, Path(), tmp_path / "out", column="image", description=None)
+
+    assert caught.value.kind == kind
 
 
 def test_a_pair_of_texts_stays_where_its_pictures_are_half(tmp_path, photos):

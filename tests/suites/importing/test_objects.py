@@ -106,6 +106,7 @@ def test_a_value_inside_an_object_is_named(tmp_path):
     [
         ('[{"a": 1}, {"a": ', "row 2: not valid JSON"),
         ('[{"a": 1} {"a": 2}]', "row 1: expected a comma"),
+        ('[{"a": 1}]\n[{"a": 2}]', "row 1: expected the end of the file, found '['"),
         ('[{"a": 1}', "row 1: expected a comma or the end of the array, found 'the end"),
         ("{\n", "one object, expected an array"),
     ],
