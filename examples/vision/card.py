@@ -280,9 +280,10 @@ pictures can be walked offline and on a small machine. It is a toy, and a weak o
 for half an hour on emoji and words on a plain page, and nothing in it was made for use.
 
 - `tower.safetensors`: {size} MB, float16, sha256 `{sha256}`
-- Trained in {minutes} minutes on {threads} processor core(s) that other work shared: {words} pictures without the
-  language model and {captions} through it, of {emoji} emoji in {drawings} drawings and of their
-  names and keywords in six languages. Recipe: `../train.py`, numbers: `training.json`.
+- Trained in {minutes} minutes on {threads} processor core(s) that other work shared: {words}
+  pictures without the language model and {captions} through it, of {emoji} emoji in {drawings}
+  drawings and of their names and keywords in six languages. Recipe: `../train.py`, numbers:
+  `training.json`.
 - Licence: Apache-2.0; what it was trained from: `NOTICE`.
 - This page is written by `../card.py`; ranks of all pictures are in `measured.json`.
 
