@@ -236,7 +236,6 @@ def test_the_file_asks_for_what_the_registry_says_goes_together():
     assert list(config.languages) == LANGUAGES and config.modalities == ("text", "image")
 
 
-@pytest.mark.slow
 def test_the_pack_names_the_commit_and_both_saes(evidence):
     config = read_yaml(AUDIT, AuditConfig)
 
@@ -249,7 +248,6 @@ def test_the_pack_names_the_commit_and_both_saes(evidence):
     ]
 
 
-@pytest.mark.slow
 def test_every_cell_in_words_and_in_pictures_has_a_verdict(evidence):
     forms = {("text", "plain"), ("image", "depicted"), ("image", "typographic")}
     planned = {(concept, language, *form) for concept in CONCEPTS
@@ -261,7 +259,6 @@ def test_every_cell_in_words_and_in_pictures_has_a_verdict(evidence):
     assert Verdict.NOT_COVERED not in found.values()
 
 
-@pytest.mark.slow
 def test_the_saes_explain_all_variance_of_image_tokens_as_they_were_made_to(evidence):
     """They reconstruct whatever they read; with tensors swapped or a bias left out they do not."""
     values = {result.id: result.value for result in evidence.results}
@@ -275,7 +272,6 @@ def test_the_saes_explain_all_variance_of_image_tokens_as_they_were_made_to(evid
             assert found and min(found) > 0.999, (sae, language)
 
 
-@pytest.mark.slow
 def test_the_probe_on_image_tokens_is_what_a_plain_forward_pass_gives(hub, pack, evidence):
     content = (pack / "data" / "observations" / "confirm" / "patches.parquet").read_bytes()
     patches = pd.read_parquet(io.BytesIO(content))
@@ -334,6 +330,5 @@ def plain_reader(hub):
     return read
 
 
-@pytest.mark.slow
 def test_the_pack_verifies(pack):
     assert workflow.verify(pack).ok
