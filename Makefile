@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo demo-full test check lint clean setup setup-check
+.PHONY: help demo demo-full test check lint messages clean setup setup-check
 
 export PYTHON
 # Nothing is fetched from a model hub and nothing is reported to anyone.
@@ -47,6 +47,9 @@ check: setup-check ## run all tests, the slow ones too (PDF/A, a browser, a seco
 
 lint: setup ## look for mistakes and style with ruff
 	$(BIN)/ruff check .
+
+messages: setup ## bring the translations of report words in step with the English
+	$(BIN)/python -m compliance.reports.catalogs
 
 clean: ## remove .venv, demo/, fetched models, builds and caches
 	rm -rf .venv demo dist examples/*/subject examples/*/cache examples/second/sae examples/xstest/suite .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -33,7 +33,9 @@ from compliance.assessment.tables import ConfirmObservations, FitObservations, f
 from compliance.records.audit import Claims, Robustness, TextShift
 from compliance.records.observation import (
     CALIBRATED,
+    COFIRING_COLUMNS,
     CONTROL_SCORERS,
+    FEATURE_COLUMNS,
     FIDELITY_COLUMNS,
     FIRING_COLUMNS,
     ITEM_COLUMNS,
@@ -46,6 +48,7 @@ from compliance.records.observation import (
     SEARCH_COLUMNS,
     SHIFT_COLUMNS,
     SURFACE,
+    TOKEN_COLUMNS,
     VECTOR_COLUMNS,
 )
 from compliance.records.plan import (
@@ -295,6 +298,9 @@ def confirm_observations(plan: Plan, world: World, choices: Choices) -> ConfirmO
         shifts=_shifts(plan, layout, probe, choices, stream),
         repeats=_repeats(plan, layout, probe, stream),
         patches=_table(PATCH_COLUMNS, []),
+        tokens=_table(TOKEN_COLUMNS, []),
+        cofiring=_table(COFIRING_COLUMNS, []),
+        features=_table(FEATURE_COLUMNS, []),
     )
 
 

@@ -11,6 +11,7 @@ pydantic nor torch, and ``compliance --help`` answers at once.
 _VERBS = (
     "assess",
     "audit",
+    "card",
     "demo",
     "gaps",
     "init",

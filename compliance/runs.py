@@ -46,6 +46,9 @@ class RunFolder:
         """Folder of one pass's shards, such as ``search`` or ``shifts/typos``."""
         return self.path / "passes" / stage
 
+    def config(self) -> AuditConfig:
+        return self._read("config.json", AuditConfig, "run 'compliance plan' first")
+
     def plan(self) -> Plan:
         return self._read("plan.json", Plan, "run 'compliance plan' first")
 

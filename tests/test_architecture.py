@@ -15,7 +15,7 @@ LAYERS = (
     {"workflow"},
     {"runs"},
     {"probes", "assessment", "reports", "packs", "quality"},
-    {"suites", "catalog", "statistics"},
+    {"suites", "catalog", "statistics", "features"},
     {"trail"},
     {"documents", "progress"},
     {"resources", "storage"},

@@ -271,6 +271,9 @@ def table_pages() -> dict[str, tuple[str, ...]]:
         "confirm/shifts.csv": tables.SHIFT_COLUMNS,
         "confirm/repeats.csv": tables.REPEAT_COLUMNS,
         "confirm/patches.parquet": tables.PATCH_COLUMNS,
+        "confirm/tokens.parquet": tables.TOKEN_COLUMNS,
+        "confirm/cofiring.parquet": tables.COFIRING_COLUMNS,
+        "confirm/features.csv": tables.FEATURE_COLUMNS,
     }
 
 

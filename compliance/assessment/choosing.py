@@ -193,6 +193,76 @@ def covered_variants(plan: Plan, concept: str, items: pd.DataFrame) -> list[Vari
 
 
 @dataclass(frozen=True)
+class Candidate:
+    """A latent as the search saw it."""
+
+    feature: FeatureRef
+    auroc: float
+    """On the items of the search: the largest of many, so optimistic."""
+
+    positives: int
+    """On how many positives it fired."""
+
+    hard_negatives: int
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The best latents of a search, the best first."""
+
+    latents: tuple[Candidate, ...]
+    searched: int
+    """Latents in all."""
+
+    positives: int
+    """Items of the search."""
+
+    hard_negatives: int
+
+
+def candidates(plan: Plan, fit: FitObservations, concept: str, n: int) -> Candidates:
+    """The ``n`` latents with the largest AUROC in a concept's search, of equals the lowest index.
+
+    Args:
+        plan: Frozen.
+        fit: Of which ``items``, ``scores`` and ``search`` are looked at.
+        concept: One of the plan's.
+        n: Latents that never fired are left out, so there may be fewer.
+
+    Raises:
+        PlanError: The concept is not planned, or its search has items of one label only.
+    """
+    probe = next((p for p in plan.probes if p.concept == concept), None)
+    if probe is None:
+        raise PlanError(
+            f"concept {concept!r} is not planned",
+            hint=f"planned are {', '.join(p.concept for p in plan.probes)}",
+        )
+    pool = _discover(plan, _pools(plan, fit, fit.search)[concept])
+    if not pool.searchable:
+        raise PlanError(f"{concept}: the search has items of one label only, or no latent fired")
+    areas = auroc_matrix(pool.scores, pool.positive)
+    fired = pool.scores.getnnz(axis=0)
+    order = np.argsort(-np.where(fired > 0, areas, -1.0), kind="stable")
+    in_positives = pool.scores[np.flatnonzero(pool.positive)].getnnz(axis=0)
+    found = (
+        Candidate(
+            feature=pool.feature(int(column)),
+            auroc=float(areas[column]),
+            positives=int(in_positives[column]),
+            hard_negatives=int(fired[column] - in_positives[column]),
+        )
+        for column in order[: min(n, int((fired > 0).sum()))]
+    )
+    return Candidates(
+        latents=tuple(found),
+        searched=len(fired),
+        positives=int(pool.positive.sum()),
+        hard_negatives=int((~pool.positive).sum()),
+    )
+
+
+@dataclass(frozen=True)
 class _Pool:
     """Pooled scores of every latent on the fit items of one concept."""
 

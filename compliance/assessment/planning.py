@@ -5,14 +5,17 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
-from typing import TypeVar
+from types import MappingProxyType
+from typing import Literal, TypeVar
 
 from compliance.errors import PlanError, StatisticsError
-from compliance.records.audit import AuditConfig, Claims, FeatureRef, ProbeConfig
+from compliance.features.reading import FeatureList
+from compliance.records.audit import AuditConfig, Claims, FeatureFile, FeatureRef, ProbeConfig
 from compliance.records.observation import SURFACE, applies
 from compliance.records.plan import (
     Cell,
     Choices,
+    ListedFrom,
     Plan,
     PlannedProbe,
     Rule,
@@ -62,20 +65,31 @@ def make_plan(
     saes: Sequence[SaeFacts],
     suites: Sequence[Suite],
     software: str,
+    lists: Mapping[str, FeatureList] = MappingProxyType({}),
 ) -> Plan:
     """Freeze what is to be measured, and refuse what could not be.
 
+    Args:
+        config: What is asked for.
+        model: As loaded.
+        saes: As loaded.
+        suites: As read.
+        software: Name and version of this package.
+        lists: By concept: what the files say that probes take their features from.
+
     Raises:
         PlanError: A concept without a suite, or that two suites define differently; a feature
-            the SAE does not have; a group in two suites, or two suites of one name; too few
-            benign items for the cut-off, items for the search or latents for the random ones; or
-            no items in any cell.
+            the SAE does not have, or a list of another SAE's features; a group in two suites, or
+            two suites of one name; too few benign items for the cut-off, items for the search or
+            latents for the random ones; or no items in any cell.
     """
     _refuse_shared_groups(suites)
     _refuse_shared_names(suites)
     _refuse_half_paired(config, suites)
     _refuse_unknown_suites(config, suites)
-    probes = tuple(_probe(p, _sheet(p.concept, suites), saes[0]) for p in config.probes)
+    probes = tuple(
+        _probe(p, _sheet(p.concept, suites), saes[0], lists.get(p.concept)) for p in config.probes
+    )
     cells = tuple(_cells(config, suites))
     modality, rendering = _searched_form(cells, suites, config.claims.reference_language)
     plan = Plan(
@@ -211,10 +225,12 @@ def _refuse_two_meanings(concept: str, one: Datasheet, other: Datasheet) -> None
             )
 
 
-def _probe(config: ProbeConfig, sheet: ConceptSheet, sae: SaeFacts) -> PlannedProbe:
-    features = config.features
+def _probe(
+    config: ProbeConfig, sheet: ConceptSheet, sae: SaeFacts, listed: FeatureList | None
+) -> PlannedProbe:
+    features = _features(config, sae, listed)
     if features != "discover":
-        beyond = [latent for latent in features if not 0 <= latent < sae.d_sae]
+        beyond = [f.latent for f in features if not 0 <= f.latent < sae.d_sae]
         if beyond:
             raise PlanError(
                 f"probes.{config.concept}.features: latent {beyond[0]} is not in the SAE",
@@ -224,12 +240,32 @@ def _probe(config: ProbeConfig, sheet: ConceptSheet, sae: SaeFacts) -> PlannedPr
         concept=config.concept,
         title=sheet.title,
         definition=sheet.definition,
-        features="discover"
-        if features == "discover"
-        else tuple(FeatureRef(latent=latent) for latent in features),
+        features=features,
+        listed=listed
+        and ListedFrom(
+            file=listed.name, digest=listed.digest, model=listed.model, source=listed.source
+        ),
         region=config.region or sheet.region,
         pooling=config.pooling,
     )
+
+
+def _features(
+    config: ProbeConfig, sae: SaeFacts, listed: FeatureList | None
+) -> Literal["discover"] | tuple[FeatureRef, ...]:
+    if config.features == "discover":
+        return "discover"
+    if not isinstance(config.features, FeatureFile):
+        return tuple(FeatureRef(latent=latent) for latent in config.features)
+    if listed is None:
+        raise PlanError(f"probes.{config.concept}.features: the list was not read")
+    if sae.neuronpedia_id not in (None, listed.neuronpedia_id):
+        raise PlanError(
+            f"probes.{config.concept}.features: {listed.name} is about {listed.neuronpedia_id}, "
+            f"the first SAE is {sae.neuronpedia_id}",
+            hint="take a list of that SAE's features, or put the list's SAE first in subject.saes",
+        )
+    return tuple(FeatureRef(latent=f.index, label=f.label) for f in listed.features)
 
 
 def _cells(config: AuditConfig, suites: Sequence[Suite]) -> Iterable[Cell]:

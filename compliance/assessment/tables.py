@@ -25,7 +25,10 @@ import pyarrow.parquet as pq
 from compliance.errors import PlanError
 from compliance.records.base import digest_bytes, digest_of
 from compliance.records.observation import (
+    COFIRING_COLUMNS,
     CONFIRM_FILES,
+    FEATURE_COLUMNS,
+    FEATURE_KINDS,
     FIDELITY_COLUMNS,
     FIRING_COLUMNS,
     FIT_FILES,
@@ -38,6 +41,7 @@ from compliance.records.observation import (
     SCORE_COLUMNS,
     SEARCH_COLUMNS,
     SHIFT_COLUMNS,
+    TOKEN_COLUMNS,
     VECTOR_COLUMNS,
 )
 from compliance.records.suite import Variant
@@ -57,20 +61,26 @@ _TABLES = {
     "shifts.csv": (SHIFT_COLUMNS, 3),
     "repeats.csv": (REPEAT_COLUMNS, 2),
     "patches.parquet": (PATCH_COLUMNS, 2),
+    "tokens.parquet": (TOKEN_COLUMNS, 2),
+    "cofiring.parquet": (COFIRING_COLUMNS, 4),
+    "features.csv": (FEATURE_COLUMNS, 5),
 }
 """Columns of each file, and how many of the first identify a row."""
 
 _TYPES = {
-    **dict.fromkeys(("tokens", "beyond_context", "excluded_sinks", "rows", "columns"), pa.int64()),
-    **dict.fromkeys(("sae", "latent"), pa.int32()),
+    **dict.fromkeys(
+        ("tokens", "beyond_context", "excluded_sinks", "rows", "columns", "rank"), pa.int64()
+    ),
+    **dict.fromkeys(("sae", "latent", "other"), pa.int32()),
     **dict.fromkeys(("score", "batched", "alone"), pa.float32()),
     **dict.fromkeys(
         ("cosine", "error", "spread", "norm_ratio", "loss", "spliced", "ablated", "divergence"),
         pa.float64(),
     ),
+    "value": pa.float64(),
     **dict.fromkeys(("vector", "activations"), pa.list_(pa.float32())),
     "mean": pa.list_(pa.float64()),
-    "l0": pa.list_(pa.int32()),
+    **dict.fromkeys(("l0", "starts", "ends"), pa.list_(pa.int32())),
 }
 """Type of each column that is not text. Scores are float32, sums need all digits."""
 
@@ -142,6 +152,9 @@ class ConfirmObservations(_Observations):
     shifts: pd.DataFrame
     repeats: pd.DataFrame
     patches: pd.DataFrame
+    tokens: pd.DataFrame
+    cofiring: pd.DataFrame
+    features: pd.DataFrame
 
 
 def file_digests(files: Mapping[str, bytes]) -> dict[str, str]:
@@ -199,6 +212,10 @@ def read_table(files: Mapping[str, bytes], path: str) -> pd.DataFrame:
     _check_whole(table, path)
     if "split" in columns:
         _check_splits(table, path)
+    if "starts" in columns:
+        _check_places(table, path)
+    if "kind" in columns:
+        _check_kinds(table, path)
     _check_order(table, path, columns[:keys])
     return table
 
@@ -344,6 +361,24 @@ def _check_splits(table: pd.DataFrame, path: str) -> None:
     unknown = set(table["split"]) - {"discover", "calibrate", "confirm"}
     if unknown:
         raise PlanError(f"observations/{path}: no split is called {min(unknown)!r}")
+
+
+def _check_places(table: pd.DataFrame, path: str) -> None:
+    """Each token has its characters and its activation."""
+    rows = zip(table["starts"], table["ends"], table["activations"], strict=True)
+    for row, (starts, ends, values) in enumerate(rows, start=1):
+        where = f"observations/{path}, row {row}"
+        if not len(starts) == len(ends) == len(values):
+            raise PlanError(
+                f"{where}: {len(starts)} starts, {len(ends)} ends and {len(values)} activations"
+            )
+        if (starts < 0).any() or (starts > ends).any():
+            raise PlanError(f"{where}: a token starts below zero or behind its end")
+
+
+def _check_kinds(table: pd.DataFrame, path: str) -> None:
+    if unknown := set(table["kind"]) - set(FEATURE_KINDS):
+        raise PlanError(f"observations/{path}: no kind of fact is called {min(unknown)!r}")
 
 
 def _check_order(table: pd.DataFrame, path: str, keys: tuple[str, ...]) -> None:

@@ -90,7 +90,9 @@ class Catalog:
         names = {normalise(display(p.id)): p.id for p in self.law.provisions}
         is_id = re.fullmatch(r"[a-z]+[0-9]+[a-z]?(\.[a-zA-Z0-9]+)*", wanted)
         shown = normalise(display(wanted) if is_id else wanted)
-        close = difflib.get_close_matches(shown, names, n=3, cutoff=0.5)
+        article = shown.split("(")[0]
+        alike = [name for name in names if name.split("(")[0] == article] or list(names)
+        close = difflib.get_close_matches(shown, alike, n=3, cutoff=0.5)
         near = ", ".join(display(names[name]) for name in close)
         message = f"{wanted}: no such provision in the catalog"
         note = next((n for n in (self._note(names[name]) for name in close) if n), None)
@@ -123,7 +125,7 @@ def load_catalog(folder: Path | None = None) -> Catalog:
 
 def _check_mapping(law: Provisions, mapping: Mapping) -> None:
     known = {provision.id: provision for provision in law.provisions}
-    for rule in mapping.rules:
+    for rule in (*mapping.rules, *mapping.also):
         if rule.provision not in known:
             raise CatalogError(
                 f"{MAPPING}: a rule is about {rule.provision}, which {PROVISIONS} does not have",

@@ -86,9 +86,15 @@ def assess(audit_yaml: Path, json_output: bool) -> None:
 
 @click.command()
 @audit_file
-def report(audit_yaml: Path) -> None:
+@click.option(
+    "--language",
+    metavar="TAG",
+    default="en",
+    help="Of the report's own words: en, de, fr or el. Default: en.",
+)
+def report(audit_yaml: Path, language: str) -> None:
     """Render report.html and report.pdf of an assessment."""
-    click.echo(workflow.report(audit_yaml, Console()))
+    click.echo(workflow.report(audit_yaml, language=language, progress=Console()))
 
 
 @click.command()

@@ -18,6 +18,7 @@ COMMANDS = {
     "gaps": ("declare", "List what is not declared yet."),
     "suites": ("suites", "List the suites that ship, and check any suite."),
     "saes": ("saes", "List the releases of SAELens and what can be used."),
+    "features": ("features", "Find features, look at one, make its card."),
     "audit": ("audit", "Run the whole way, from audit.yaml to a signed pack."),
     "plan": ("audit", "Freeze what is to be measured."),
     "observe": ("audit", "Run the next pass over the model."),
@@ -26,6 +27,7 @@ COMMANDS = {
     "report": ("audit", "Render the report of an assessment."),
     "pack": ("audit", "Build the signed pack."),
     "verify": ("verify", "Check that a pack is complete, unchanged and recomputable."),
+    "card": ("card", "Write what a pack shows into a model's README."),
     "law": ("law", "Show a provision: wording, dates, what evidence can show."),
 }
 """Module and one line of help for each command, in the order of use."""

@@ -13,20 +13,23 @@ from compliance.probes.fidelity import ROLES
 from compliance.probes.shards import REGIONS, Shard
 from compliance.probes.task import Task
 from compliance.records.observation import (
+    COFIRING_COLUMNS,
     FIDELITY_COLUMNS,
     FIRING_COLUMNS,
     ITEM_COLUMNS,
     LOSS_COLUMNS,
     MEAN_COLUMNS,
+    OTHERS,
     PATCH_COLUMNS,
     REPEAT_COLUMNS,
     SCORE_COLUMNS,
     SEARCH_COLUMNS,
     SHIFT_COLUMNS,
     SOURCES,
+    TOKEN_COLUMNS,
     VECTOR_COLUMNS,
 )
-from compliance.records.plan import Plan
+from compliance.records.plan import LockedProbe, Plan
 from compliance.records.suite import Item
 
 
@@ -148,6 +151,50 @@ def patch_table(shards: Sequence[Shard], plan: Plan) -> pd.DataFrame:
         for (i, p, high, wide), values in zip(s.patches_of, s.patches, strict=True)
     ]
     return pd.DataFrame(rows, columns=list(PATCH_COLUMNS))
+
+
+def token_table(shards: Sequence[Shard], plan: Plan) -> pd.DataFrame:
+    """The probe on the tokens of each text on which it is active, TOKEN_COLUMNS."""
+    rows = [
+        (str(s.items[int(i)]), plan.probes[int(p)].concept, starts, ends, values)
+        for s in shards
+        for (i, p), starts, ends, values in zip(
+            s.tokens_of, s.starts, s.ends, s.activations, strict=True
+        )
+    ]
+    return pd.DataFrame(rows, columns=list(TOKEN_COLUMNS))
+
+
+def cofiring_table(
+    shards: Sequence[Shard], probes: Sequence[LockedProbe], firing: pd.DataFrame
+) -> pd.DataFrame:
+    """The latents that fire with each feature of the probes, COFIRING_COLUMNS.
+
+    Of each feature at most OTHERS, those of the largest Jaccard index; of equal ones the first.
+
+    Args:
+        shards: Of the pass ``confirm``.
+        probes: The locked ones.
+        firing: Its table, which says how often each latent fired in all.
+    """
+    keys = ["sae", "latent", "other"]
+    rows = np.concatenate([np.empty((0, 4), np.int64), *(s.cofiring for s in shards)])
+    both = pd.DataFrame(rows, columns=[*keys, "tokens"]).groupby(keys, as_index=False).sum()
+    both = both[both["latent"] != both["other"]]
+    words = firing[firing["region"] == "read"]
+    alone = words.groupby(["sae", "latent"], as_index=False)["tokens"].sum()
+    other = alone.rename(columns={"latent": "other"})
+    both = both.merge(alone, on=["sae", "latent"], suffixes=("", "_latent"))
+    both = both.merge(other, on=["sae", "other"], suffixes=("", "_other"))
+    either = both["tokens_latent"] + both["tokens_other"] - both["tokens"]
+    both = both.assign(jaccard=both["tokens"] / either)
+    order = both.sort_values(["jaccard", "other"], ascending=[False, True])
+    most = order.groupby(["sae", "latent"]).head(OTHERS)
+    features = pd.DataFrame(
+        [(probe.concept, f.sae, f.latent) for probe in probes for f in probe.features],
+        columns=["concept", "sae", "latent"],
+    )
+    return features.merge(most, on=["sae", "latent"])[list(COFIRING_COLUMNS)]
 
 
 def loss_table(shards: Sequence[Shard]) -> pd.DataFrame:

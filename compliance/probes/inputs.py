@@ -342,7 +342,7 @@ def _roles(
     item: Item, rendered: Rendered, tokenizer: Any, chat: Chat, ids: tuple[int, ...]
 ) -> list[str | None]:
     """Whose content each token is, from the tokenizer's own ids of the text around the picture."""
-    own, roles = encode(rendered, tokenizer)
+    own, roles, _ = encode(rendered, tokenizer)
     before, after = around(rendered, tokenizer, chat.placeholder or "")
     first = _common(own[:before], ids)
     last = _common(own[len(own) - after :][::-1], ids[::-1])

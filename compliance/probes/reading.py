@@ -155,12 +155,33 @@ class Reading:
         Returns:
             float32 ``[tokens]``; 0 where a token is not read.
         """
-        found = np.full(len(self._region(self.main, "image")), -np.inf, dtype=np.float32)
+        return self._on_tokens(features, "image")
+
+    def on_words(self, features: Sequence[FeatureRef]) -> tuple[np.ndarray, np.ndarray]:
+        """The largest activation of some latents on the tokens of words where it is not 0.
+
+        Returns:
+            Their places as in ``Prepared.places``, int32 ``[tokens, 2]``, and float32 ``[tokens]``.
+        """
+        values = self._on_tokens(features, "read")
+        active = values != 0
+        return self.prepared.places[active], values[active]
+
+    def cofired(self, sae: int, latent: int) -> Tensor:
+        """On how many read tokens of words each latent fired with this one, int64 ``[d_sae]``."""
+        rows = torch.tensor(self.rows(sae, "read"), dtype=torch.long)
+        latents = self.latents(sae)
+        rows = rows.to(latents.device)
+        return (latents[rows[latents[rows, latent] != 0]] != 0).sum(dim=0)
+
+    def _on_tokens(self, features: Sequence[FeatureRef], region: str) -> np.ndarray:
+        """The largest of some latents on each token of a region, float32; 0 where none is read."""
+        found = np.full(len(self._region(self.main, region)), -np.inf, dtype=np.float32)
         for sae, latents in by_sae(features).items():
             hook = self.reader.saes[sae].facts.hook_name
-            first = {t: i for i, t in enumerate(self._region(hook, "image"))}
-            places = [first[t] for t in self.places(hook, "image")]
-            values = self.latents(sae)[self.rows(sae, "image")][:, latents].max(dim=1).values
+            first = {t: i for i, t in enumerate(self._region(hook, region))}
+            places = [first[t] for t in self.places(hook, region)]
+            values = self.latents(sae)[self.rows(sae, region)][:, latents].max(dim=1).values
             found[places] = np.maximum(found[places], values.float().numpy(force=True))
         return np.where(np.isneginf(found), 0, found).astype(np.float32)
 

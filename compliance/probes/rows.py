@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from compliance.probes.scoring import (
     probe_score,
     scores_of,
     vector_of,
+    word_scores,
 )
 from compliance.probes.shards import REGIONS, Shard
 from compliance.probes.task import Reader, Task
@@ -45,6 +46,9 @@ class Rows:
         self.losses: list[tuple[float, ...]] = []
         self.patches_of: list[tuple[int, int, int, int]] = []
         self.patches: list[np.ndarray] = []
+        self.tokens_of: list[tuple[int, int]] = []
+        self.tokens: list[tuple[np.ndarray, np.ndarray]] = []
+        self.cofiring: dict[tuple[int, int], Tensor] = {}
 
     def add(self, reading: Reading) -> None:
         """Write down one item."""
@@ -62,6 +66,7 @@ class Rows:
             self._add_sums(i, reading)
         if stage == "confirm":
             self._add_firing(reading)
+            self._add_cofiring(reading)
 
     def _add_probe(self, i: int, p: int, probe: PlannedProbe, reading: Reading) -> None:
         if self.task.stage in ("shifts", "repeats"):
@@ -74,6 +79,9 @@ class Rows:
             return
         for scorer, score in scores_of(reading, probe, self.task):
             self._add_score(i, p, scorer, score)
+        if self.task.stage == "confirm" and reading.item.image is None:
+            self.tokens_of.append((i, p))
+            self.tokens.append(word_scores(reading, probe, self.task))
         if self.task.stage == "confirm" and reading.item.concept is not None:
             self._add_random_latents(i, p, probe, reading)
             if reading.item.image is not None:
@@ -135,6 +143,11 @@ class Rows:
                 key = (language, code, source, s)
                 self.firing[key] = self.firing.get(key, 0) + fired_tokens(reading, s, region)
 
+    def _add_cofiring(self, reading: Reading) -> None:
+        for s, latent in self.task.locked_features:
+            found = reading.cofired(s, latent)
+            self.cofiring[s, latent] = self.cofiring.get((s, latent), 0) + found
+
     def shard(self) -> Shard:
         """Everything that was written down."""
         return Shard(
@@ -150,20 +163,27 @@ class Rows:
             sums=np.array(self.sums, dtype=np.float64).reshape(-1, 8),
             means=tuple(self.means),
             l0=tuple(self.l0),
-            firing=self._firing_rows(),
+            firing=_counted(self.firing, 4),
             losses=np.array(self.losses, dtype=np.float64).reshape(-1, 7),
             patches_of=np.array(self.patches_of, dtype=np.int64).reshape(-1, 4),
             patches=tuple(self.patches),
+            tokens_of=np.array(self.tokens_of, dtype=np.int64).reshape(-1, 2),
+            starts=tuple(places[:, 0] for places, _ in self.tokens),
+            ends=tuple(places[:, 1] for places, _ in self.tokens),
+            activations=tuple(values for _, values in self.tokens),
+            cofiring=_counted(self.cofiring, 2),
         )
 
-    def _firing_rows(self) -> np.ndarray:
-        parts = [np.empty((0, 6), np.int64)]
-        for key, tokens in sorted(self.firing.items()):
-            counts = tokens.numpy(force=True)
-            latents = np.flatnonzero(counts)
-            places = np.broadcast_to(np.array(key, dtype=np.int64), (len(latents), 4))
-            parts.append(np.column_stack([places, latents, counts[latents]]))
-        return np.concatenate(parts)
+
+def _counted(counts: Mapping[tuple[int, ...], Tensor], keys: int) -> np.ndarray:
+    """Counts of latents as rows without zeros: the keys, the latent and its count."""
+    parts = [np.empty((0, keys + 2), np.int64)]
+    for key, tokens in sorted(counts.items()):
+        found = tokens.numpy(force=True)
+        latents = np.flatnonzero(found)
+        places = np.broadcast_to(np.array(key, dtype=np.int64), (len(latents), keys))
+        parts.append(np.column_stack([places, latents, found[latents]]))
+    return np.concatenate(parts)
 
 
 class _Latents:

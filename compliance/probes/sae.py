@@ -291,6 +291,7 @@ def _facts(stored: _Stored, activation_scale: float | None) -> SaeFacts:
         context_size=config.context_size,
         activation_scale=activation_scale,
         centres_input=config.centres_input,
+        neuronpedia_id=config.neuronpedia_id,
     )
 
 

@@ -8,6 +8,7 @@ are asked for by name here, and a missing one is refused.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +34,7 @@ REFUSED_ARCHITECTURES = {
 NORMALISATIONS = frozenset(
     {"none", "expected_average_only_in", "constant_norm_rescale", "layer_norm"}
 )
+_NEURONPEDIA_ID = re.compile(r"[A-Za-z0-9_.@+:-]{1,128}/[A-Za-z0-9_.@+:-]{1,128}")
 _RESIDUAL_SPACE = ("hook_resid_pre", "hook_resid_mid", "hook_resid_post", "attn_out", "mlp_out")
 
 
@@ -51,6 +53,7 @@ class SaeConfig:
     subtracts_b_dec: bool
     context_size: int | None
     centres_input: bool
+    neuronpedia_id: str | None
     k: int | None
     rescales_by_decoder_norm: bool
     pursuit: Mapping[str, Any]
@@ -91,6 +94,7 @@ def read_config(name: str, raw: Mapping[str, Any]) -> SaeConfig:
         subtracts_b_dec=_subtracts_b_dec(name, fields, architecture),
         context_size=model.get("context_size"),
         centres_input=_centres(name, model, hook_name, normalisation, old),
+        neuronpedia_id=_neuronpedia_id(model),
         k=fields.count("k") if architecture in {"topk", "abstopk"} else None,
         rescales_by_decoder_norm=bool(top.get("rescale_acts_by_decoder_norm", False)),
         pursuit=_pursuit(fields) if architecture == "matching_pursuit" else {},
@@ -233,6 +237,12 @@ def _centres(
             "for SAEs trained on TransformerLens' processed GPT-2 (as gpt2-small-res-jb), else {}",
         )
     return bool((stated or {}).get("center_writing_weights", False))
+
+
+def _neuronpedia_id(model: Mapping[str, Any]) -> str | None:
+    """Where Neuronpedia shows it; what is no id of model and source is passed over."""
+    found = model.get("neuronpedia_id")
+    return found if isinstance(found, str) and _NEURONPEDIA_ID.fullmatch(found) else None
 
 
 def _pursuit(fields: _Fields) -> dict[str, Any]:

@@ -66,6 +66,14 @@ def picture_scores(reading: Reading, probe: PlannedProbe, task: Task) -> np.ndar
     return reading.on_picture(_locked(probe, task).features)
 
 
+def word_scores(reading: Reading, probe: PlannedProbe, task: Task) -> tuple[np.ndarray, np.ndarray]:
+    """The locked probe on tokens of an item's words: places ``[tokens, 2]``, float32 ``[tokens]``.
+
+    Only tokens on which it is active, whatever its region.
+    """
+    return reading.on_words(_locked(probe, task).features)
+
+
 def pooled_features(
     reading: Reading, features: Sequence[FeatureRef], region: str, pooling: str
 ) -> np.ndarray:

@@ -10,7 +10,8 @@ REGIONS = ("read", "image")
 """Text and pictures, which means and firing are counted on apart."""
 
 RAGGED = {"vectors": np.float32, "means": np.float64, "l0": np.int32,
-          "patches": np.float32}  # fmt: skip
+          "patches": np.float32, "starts": np.int32, "ends": np.int32,
+          "activations": np.float32}  # fmt: skip
 """Fields that hold arrays of different lengths; stored end to end, with their lengths."""
 
 
@@ -67,6 +68,22 @@ class Shard:
     patches: tuple[np.ndarray, ...]
     """The probe on each token of the picture, float32 [tokens], one for each row of
     ``patches_of``."""
+
+    tokens_of: np.ndarray
+    """Item, probe: int64 [r, 2]."""
+
+    starts: tuple[np.ndarray, ...]
+    """First character of each token of words on which the probe is active, int32 [tokens], one for
+    each row of ``tokens_of``."""
+
+    ends: tuple[np.ndarray, ...]
+    """The character after its last, likewise."""
+
+    activations: tuple[np.ndarray, ...]
+    """The probe there, float32 [tokens]."""
+
+    cofiring: np.ndarray
+    """Sae, latent, another latent of it, tokens of words on which both fired: int64 [r, 4]."""
 
 
 def shard_bytes(shard: Shard, name: str) -> bytes:

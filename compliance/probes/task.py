@@ -63,8 +63,8 @@ class Task:
     ``search``: latents that fired on positives and hard negatives, of the SAEs and of their random
     counterparts, and the vectors that linear controls are fitted on.
     ``calibrate``: benign scores under every scorer that gets a cut-off, and sums of fidelity.
-    ``confirm``: scores under every scorer, random latents, sums of fidelity, firing, and the probe
-    on each token of a picture.
+    ``confirm``: scores under every scorer, random latents, sums of fidelity, firing, what fires
+    together with the locked probes' features, and the probe on each token.
     ``losses``: the model's losses on reconstructions.
     ``shifts``, ``repeats``: scores of the probe alone.
     """
@@ -102,6 +102,12 @@ class Task:
             names += [sparse.scorer for sparse in self.choices.sparse_probes]
             names += sorted({n.scorer for n in self.choices.neighbours})
         return tuple(dict.fromkeys(names))
+
+    @cached_property
+    def locked_features(self) -> tuple[tuple[int, int], ...]:
+        """SAE and latent of each feature of a locked probe, each once and in order."""
+        probes = self.choices.probes if self.choices else ()
+        return tuple(sorted({(f.sae, f.latent) for probe in probes for f in probe.features}))
 
     @cached_property
     def vectors(self) -> tuple[str, ...]:

@@ -13,10 +13,11 @@ strips them is followed. Items with a picture are prepared in ``inputs.py``.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
@@ -69,6 +70,13 @@ class Prepared:
     shown: Shown | None = None
     """Absent where the item has no picture."""
 
+    places: np.ndarray = field(
+        default_factory=lambda: np.empty((0, 2), dtype=np.int32), compare=False
+    )
+    """First character of each token of ``read`` and the one after its last, in the contents of the
+    item's turns one after the other: int32 ``[tokens, 2]``. Tokens that share a character overlap.
+    Without rows where the item has a picture."""
+
     @property
     def length(self) -> int:
         """Tokens in all, as the model sees it; patches in a vision encoder."""
@@ -119,7 +127,7 @@ def prepare(
     """
     chat = chat or chat_of(tokenizer)
     rendered = render(item, tokenizer, chat)
-    ids, roles = encode(rendered, tokenizer)
+    ids, roles, places = encode(rendered, tokenizer)
     check_length(item, len(ids), limit)
     if chat.image_token in ids:
         raise ProbeError(
@@ -129,10 +137,18 @@ def prepare(
     regions = regions_of(roles)
     if not regions["read"]:
         raise ProbeError(f"item {item.id}: no token of its content is left to read")
-    return Prepared(item, ids, regions)
+    read = [places[i] for i in regions["read"]]
+    return Prepared(item, ids, regions, places=np.array(read, dtype=np.int32))
 
 
-Span = tuple[int, int, str]
+class Span(NamedTuple):
+    """One content in the text that the model is given."""
+
+    first: int
+    last: int
+    role: str
+    origin: int
+    """Where its first character stands in the contents of the item's turns, one after the other."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +157,7 @@ class Rendered:
 
     text: str
     spans: tuple[Span, ...]
-    """First and last character, and whose words these are."""
+    """Where contents stand in it, and whose words these are."""
 
     templated: bool
 
@@ -177,15 +193,23 @@ def render(item: Item, tokenizer: PreTrainedTokenizerBase, chat: Chat) -> Render
 
 def encode(
     rendered: Rendered, tokenizer: PreTrainedTokenizerBase
-) -> tuple[tuple[int, ...], list[str | None]]:
-    """Token ids, and whose content each token is."""
+) -> tuple[tuple[int, ...], list[str | None], list[tuple[int, int]]]:
+    """Token ids, whose content each token is, and where it stands there.
+
+    Returns:
+        For each token its id; its role, None outside the contents; and its first character and the
+        one after its last in the contents of the item's turns, one after the other.
+    """
     encoded = _encoded(rendered, tokenizer)
     special = _special_ids(tokenizer)
-    roles = [
-        None if token in special else _role(start, end, rendered.spans)
-        for token, (start, end) in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
-    ]
-    return tuple(encoded["input_ids"]), roles
+    roles: list[str | None] = []
+    places: list[tuple[int, int]] = []
+    for token, (start, end) in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True):
+        span = None if token in special else _span(start, end, rendered.spans)
+        moved = span.origin - span.first if span else 0
+        roles.append(span.role if span else None)
+        places.append((start + moved, end + moved))
+    return tuple(encoded["input_ids"]), roles, places
 
 
 def around(
@@ -267,10 +291,11 @@ def _special_ids(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
 
 def _plain(turns: Sequence[_Turn], chat: Chat) -> tuple[str, list[Span]]:
     """Contents one after the other, for a model without a chat template."""
-    text, spans = "", []
+    text, spans, origin = "", [], 0
     for turn in turns:
         text += _BETWEEN if text else ""
-        spans.append((len(text), len(text) + len(turn.words), turn.role))
+        spans.append(Span(len(text), len(text) + len(turn.words), turn.role, origin))
+        origin += len(turn.words)
         text += turn.words + (chat.placeholder or "" if turn.shows else "")
     return text, spans
 
@@ -317,24 +342,26 @@ def _content(turn: _Turn, words: str, chat: Chat) -> str | list[dict[str, str]]:
 
 def _filled(frame: str, turns: Sequence[_Turn], contents: Sequence[str]) -> tuple[str, list[Span]]:
     """The frame with contents in place of the markers, which stand there in the turns' order."""
-    text, spans = "", []
+    text, spans, origin = "", [], 0
     for index, (turn, content) in enumerate(zip(turns, contents, strict=True)):
         if not turn.words:
             continue
         before, _, frame = frame.partition(_MARK.format(index))
         text += before
-        spans.append((len(text), len(text) + len(content), turn.role))
+        place = origin + turn.words.index(content)  # the template may have stripped blanks
+        spans.append(Span(len(text), len(text) + len(content), turn.role, place))
+        origin += len(turn.words)
         text += content
     return text + frame, spans
 
 
-def _role(start: int, end: int, spans: Sequence[Span]) -> str | None:
-    """Whose content a token lies in; one that reaches over the edge belongs to the template.
+def _span(start: int, end: int, spans: Sequence[Span]) -> Span | None:
+    """The content that a token lies in; one that reaches over the edge belongs to the template.
 
     Some tokenizers trim blanks off a token's place, so that a token of blanks alone has its end
     as its start.
     """
-    for first, last, role in spans:
-        if first <= start and first < end <= last:
-            return role
+    for span in spans:
+        if span.first <= start and span.first < end <= span.last:
+            return span
     return None

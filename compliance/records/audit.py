@@ -61,11 +61,20 @@ class FeatureRef(Record):
     label: str | None = None
 
 
+class FeatureFile(Record):
+    """Latents of the first SAE that a file of Neuronpedia's names, with their labels."""
+
+    neuronpedia: Annotated[str, Field(min_length=1)]
+    """A list, or explanations or features of one SAE, relative to ``audit.yaml``."""
+
+
 class ProbeConfig(Record):
     """Which feature is to stand for a concept."""
 
     concept: Slug
-    features: Literal["discover"] | Annotated[tuple[int, ...], Field(min_length=1)] = "discover"
+    features: (
+        Literal["discover"] | Annotated[tuple[int, ...], Field(min_length=1)] | FeatureFile
+    ) = "discover"
     """``discover``, or latents of the first SAE; several are combined by their maximum."""
 
     region: Region | None = None

@@ -45,6 +45,13 @@ class PackRole(Record):
     what_it_must_not_claim: str
 
 
+class OfficialTranslation(Record):
+    """A provision as it was published in another language of the law."""
+
+    text: Annotated[str, Field(min_length=1)]
+    source: Annotated[str, Field(min_length=1)]
+
+
 class Provision(Record):
     """One numbered piece of law."""
 
@@ -55,6 +62,9 @@ class Provision(Record):
     summary: str
     official_text: str | None = None
     """Wording as published. Absent: only ``summary`` was compiled."""
+
+    official_translations: dict[str, OfficialTranslation] = {}
+    """Official wording in other languages than English, by tag. Nothing else stands here."""
 
     text_status: Literal["verbatim", "summary-only"]
     source: str
@@ -150,6 +160,24 @@ class MappingRule(Record):
         return self
 
 
+class AlsoServes(Record):
+    """What evidence gathered for the rules also says about another provision, and what it does not.
+
+    A provision that needs more than this, such as declarations, gets a `MappingRule`.
+    """
+
+    provision: ProvisionId
+    about: Annotated[str, Field(min_length=1)]
+    """Its subject in a few words, since titles of paragraphs in the catalog often only number them.
+    """
+
+    chapters: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Chapters of the report that bear on it, by their key."""
+
+    supplies: Annotated[str, Field(min_length=1)]
+    cannot_show: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
 class Mapping(Record):
     """``mapping.yaml``: versioned rules, in the order of the law."""
 
@@ -165,10 +193,12 @@ class Mapping(Record):
     """What each level of `PackRole` is called beside the word "measured"."""
 
     rules: Annotated[tuple[MappingRule, ...], Field(min_length=1)]
+    also: tuple[AlsoServes, ...] = ()
+    """Provisions without a rule on which the evidence bears too."""
 
     @model_validator(mode="after")
     def _nothing_appears_twice(self) -> "Mapping":
-        provisions = [rule.provision for rule in self.rules]
+        provisions = [rule.provision for rule in (*self.rules, *self.also)]
         keys = [declared.key for rule in self.rules for declared in rule.declared]
         for name, values in (("provision", provisions), ("declared key", keys)):
             if twice := sorted({v for v in values if values.count(v) > 1}):

@@ -25,6 +25,12 @@ confirm/shifts.csv                    the probe on changed texts, a subsample: S
 confirm/repeats.csv                   the probe on items run on their own: REPEAT_COLUMNS
 confirm/patches.parquet               positives and hard negatives with a picture: the probe on each
                                       of its tokens: PATCH_COLUMNS
+confirm/tokens.parquet                positives, hard negatives and benign items in words: the probe
+                                      on each token of its content: TOKEN_COLUMNS
+confirm/cofiring.parquet              on how many tokens of words a feature of a locked probe fired
+                                      together with another latent: COFIRING_COLUMNS
+confirm/features.csv                  what the weights say of each feature of a locked probe:
+                                      FEATURE_COLUMNS
 """
 
 from compliance.records.suite import Label, Sight, Variant
@@ -63,6 +69,26 @@ FIRING_COLUMNS = ("language", "region", "source", "sae", "latent", "tokens")
 PATCH_COLUMNS = ("item", "concept", "rows", "columns", "activations")
 """The locked probe on each token of a picture, line by line; ``rows`` and ``columns`` are 0 where
 the tokens form no single grid."""
+
+TOKEN_COLUMNS = ("item", "concept", "starts", "ends", "activations")
+"""The locked probe on the tokens of an item without a picture, in their order: all that are read,
+whatever the probe's region, and of these the ones on which it is not 0. ``starts`` and ``ends`` are
+characters of the contents of the item's turns, one after the other with nothing between. An item on
+which it is silent has a row without tokens."""
+
+COFIRING_COLUMNS = ("concept", "sae", "latent", "other", "tokens")
+"""The OTHERS latents of the same SAE whose Jaccard index with the feature is largest: tokens on
+which both fired over tokens on which one of them did, all read words of the split."""
+
+OTHERS = 50
+
+FEATURE_COLUMNS = ("concept", "sae", "latent", "kind", "rank", "other", "text", "value")
+"""``kind``: one of FEATURE_KINDS; ``rank`` counts from 1. ``other`` is a latent of the same SAE,
+``value`` the cosine of the decoder rows and ``text`` empty (``nearest``); or ``other`` is the id of
+a token, ``text`` the token and ``value`` what one unit of activation adds to its logit on the
+direct path (probes/features.py)."""
+
+FEATURE_KINDS = ("bottom-logit", "nearest", "top-logit")
 
 SOURCES = ("neutral", "items", "benign")
 """Kinds of text that fidelity is told of: neutral text; positives and hard negatives; and benign
@@ -114,6 +140,7 @@ FIT_FILES = (
 CONFIRM_FILES = (
     "items.csv", "scores.csv", "latents.parquet", "fidelity.parquet", "firing.parquet",
     "losses.csv", "shifts.csv", "repeats.csv", "patches.parquet",
+    "tokens.parquet", "cofiring.parquet", "features.csv",
 )  # fmt: skip
 
 SURFACE: dict[str, Sight] = {"ngrams": "words", "colour": "picture", "pixels": "picture"}

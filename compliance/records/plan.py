@@ -40,6 +40,20 @@ def region_in(region: str, modality: str) -> str:
     return region if modality == "text" else "image"
 
 
+class ListedFrom(Record):
+    """The file that named a probe's features, and what it says that they belong to."""
+
+    file: str
+    """Its name, without its folder."""
+
+    digest: str
+    model: str
+    """As Neuronpedia calls it."""
+
+    source: str
+    """Neuronpedia's name of the SAE; an SAE whose configuration names another one is refused."""
+
+
 class PlannedProbe(Record):
     """One concept's probe before anything was measured."""
 
@@ -47,6 +61,9 @@ class PlannedProbe(Record):
     title: str
     definition: str
     features: Literal["discover"] | tuple[FeatureRef, ...]
+    listed: ListedFrom | None = None
+    """Where the features' latents and labels were read from. Absent: they stand in the audit."""
+
     region: Region
     pooling: Pooling
 

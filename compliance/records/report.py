@@ -1,121 +1,38 @@
 """The report as a value: everything a page shows, sorted, labelled and written out.
 
 A template lays this out and decides nothing. Every number carries the id of the result it is, or
-the reason why there is none. Text from outside is made harmless when a value is created: control
-and bidirectional characters are shown by their code, and lengths are capped.
+the reason why there is none; see `compliance.records.page`.
 """
 
-import unicodedata
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from compliance.records.base import SCHEMA_VERSION, Record
-
-MAX_CHARACTERS = 6_000
-"""Of one text in a report; longer ones are cut, since rendering time grows with the square."""
-
-_CUT = "… [cut; the whole text is in evidence.json]"
-_SHOWN_BY_CODE = {"Cc", "Cf", "Zl", "Zp", "Co", "Cn"}
-
-
-def printable(text: str) -> str:
-    """``text`` as a page can show it: nothing invisible, nothing that reorders, no end of memory.
-
-    A right-to-left override becomes ``⟨U+202E⟩``, a lone surrogate the replacement character.
-    Applying it twice changes nothing.
-    """
-    if len(text) > MAX_CHARACTERS:
-        text = text[: MAX_CHARACTERS - len(_CUT)].removesuffix(_CUT) + _CUT
-    shown = "".join(_shown(character) for character in text.replace("\r\n", "\n"))
-    return shown if len(shown) <= MAX_CHARACTERS else printable(shown)
-
-
-def _shown(character: str) -> str:
-    if character.isprintable() or character in "\n\u00a0\u202f":
-        return character
-    category = unicodedata.category(character)
-    if character == "\t":
-        return " "
-    if category == "Cs":
-        return "\N{REPLACEMENT CHARACTER}"
-    return f"⟨U+{ord(character):04X}⟩" if category in _SHOWN_BY_CODE else character
+from compliance.records.chart import Chart
+from compliance.records.page import (  # noqa: F401 -- whoever builds a report finds all parts here
+    MAX_CHARACTERS,
+    Entry,
+    Fact,
+    Fragment,
+    LanguageView,
+    Number,
+    RowGroup,
+    Sentence,
+    StatusView,
+    Table,
+    TableRow,
+    Text,
+    VerdictView,
+    printable,
+)
 
 
-def _safe(value: object) -> object:
-    return printable(value) if isinstance(value, str) else value
+class Passage(Record):
+    """Words in a language of their own."""
 
-
-Text = Annotated[str, BeforeValidator(_safe)]
-
-
-class Number(Record):
-    """A result as it is printed. Exactly one of ``text`` and ``reason`` is there."""
-
-    result_id: Text
-    name: Text
-    """Last part of the id, such as ``sensitivity``."""
-
-    label: Text
-    text: Text | None = None
-    interval: Text | None = None
-    """Low to high, in the unit of ``text``; absent for counts and settings."""
-
-    n: Text | None = None
-    p: Text | None = None
-    method: Text | None = None
-    reason: Text | None = None
-    """What stands where the number would, such as why it could not be computed."""
-
-    short: Text | None = None
-    """The same in a word or two, for narrow tables."""
-
-
-class Fragment(Record):
-    """A piece of a sentence: words, or a number."""
-
-    text: Text | None = None
-    number: Number | None = None
-
-
-class Sentence(Record):
-    """A sentence whose numbers keep their addresses."""
-
-    fragments: tuple[Fragment, ...]
-
-
-class Fact(Record):
-    """A label and what it says. ``code`` is set where it is typed rather than read."""
-
-    label: Text
-    value: Text
-    code: bool = False
-    missing: bool = False
-
-
-class VerdictView(Record):
-    """A verdict as a sign and a word; colour never stands alone."""
-
-    value: Text
-    label: Text
-    glyph: Text
-    meaning: Text
-
-
-class StatusView(Record):
-    """What became of a condition, as a sign and a word."""
-
-    value: Text
-    label: Text
-    glyph: Text
-
-
-class LanguageView(Record):
-    """A language by its tag, its English name and its own name."""
-
-    tag: Text
-    name: Text
-    endonym: Text
+    language: Text
+    text: Text
 
 
 class Heading(Record):
@@ -201,6 +118,13 @@ class CellNote(Record):
     why: Text
 
 
+class RelatedProvision(Record):
+    """Another provision, and where this report says more about it, if anywhere."""
+
+    citation: Text
+    anchor: Text | None
+
+
 class ProvisionSection(Record):
     """All this pack holds on one point of the law."""
 
@@ -209,6 +133,10 @@ class ProvisionSection(Record):
     title: Text
     container: bool
     law_text: Text | None
+    law_language: Text = "en"
+    law_note: Text | None = None
+    """Why the wording is in another language than the report."""
+
     summary: Text
     source: Text | None
     """Where the wording was read. Absent: at the report's ``law_source``."""
@@ -231,63 +159,7 @@ class ProvisionSection(Record):
     chapters: tuple[Heading, ...]
     supplies: Text
     cannot_show: tuple[Text, ...]
-    related: tuple[Text, ...]
-
-
-class NumberGroup(Record):
-    """Rows of a cell's table that belong together."""
-
-    numbers: tuple[Number, ...]
-
-
-class Entry(Record):
-    """What one place of a table holds. Nothing at all: the place does not apply."""
-
-    number: Number | None = None
-    verdict: VerdictView | None = None
-    text: Text | None = None
-    method: Text | None = None
-    """Key of the methods chapter."""
-
-
-class TableRow(Record):
-    """One line of a table; ``name`` is the last part of its results' ids."""
-
-    title: Text
-    name: Text | None = None
-    anchor: Text | None = None
-    entries: tuple[Entry, ...]
-
-
-class RowGroup(Record):
-    """Lines that belong together, under a heading of their own where there are several groups."""
-
-    heading: Text | None = None
-    rows: tuple[TableRow, ...]
-
-
-class Table(Record):
-    """Rows of one width: a title, then an entry for each column."""
-
-    caption: Text
-    corner: Text
-    """Heading of the titles' column."""
-
-    columns: tuple[Text, ...]
-    groups: tuple[RowGroup, ...]
-    absent: Text
-    """What stands here if there is no row at all."""
-
-
-class ConditionRow(Record):
-    """One rule of the plan and what became of it here."""
-
-    words: Text
-    kind: Text
-    limit: Text | None
-    status: StatusView
-    number: Number | None
-    p: Text | None
+    related: tuple[RelatedProvision, ...]
 
 
 class LimitRow(Record):
@@ -299,7 +171,7 @@ class LimitRow(Record):
 
 
 class CellView(Record):
-    """Everything about one cell."""
+    """What is said of one cell; its numbers stand beside those of other languages."""
 
     key: Text
     anchor: Text
@@ -312,50 +184,21 @@ class CellView(Record):
     why: Text
     notes: tuple[Text, ...]
     qualifiers: tuple[Text, ...]
-    conditions: tuple[ConditionRow, ...]
-    controls: Table | None
     comparison: tuple[Sentence, ...]
     """What the table of controls comes to, in words."""
 
-    groups: tuple[NumberGroup, ...]
 
-
-class PlotRow(Record):
-    """One language in a plot; coordinates are ready to draw."""
-
-    label: Text
-    glyph: Text
-    text: Text
-    y: float
-    text_y: float
-    x: float | None = None
-    low: float | None = None
-    high: float | None = None
-
-
-class PlotTick(Record):
-    """A mark on the horizontal axis."""
-
-    x: float
-    label: Text
-
-
-class ForestPlot(Record):
-    """Sensitivity by language with intervals and the limit."""
+class KindView(Record):
+    """The cells of one concept in one kind of input."""
 
     anchor: Text
     title: Text
-    description: Text
-    width: float
-    height: float
-    left: float
-    right: float
-    top: float
-    bottom: float
-    limit_x: float
-    limit_label: Text
-    ticks: tuple[PlotTick, ...]
-    rows: tuple[PlotRow, ...]
+    cells: tuple[CellView, ...]
+    tables: tuple[Table, ...]
+    """Conditions, controls and numbers, languages side by side."""
+
+    missing: tuple[Fact, ...]
+    """Why numbers of the tables are missing: the reason, and which numbers in which languages."""
 
 
 class Section(Record):
@@ -465,17 +308,109 @@ class ConceptChapter(Record):
     search: tuple[Text, ...]
     """How the probe was found, and what pure noise would have reached."""
 
-    plots: tuple[ForestPlot, ...]
+    plots: tuple[Chart, ...]
     """One for each kind of input."""
 
     overviews: tuple[Table, ...]
     """Texts and pictures apart."""
 
-    cells: tuple[CellView, ...]
+    kinds: tuple[KindView, ...]
     gallery: PictureGallery | None
     """Absent where no cell has pictures."""
 
     sections: tuple[Section, ...]
+
+
+class AlsoRow(Record):
+    """What the evidence supplies to one further provision."""
+
+    anchor: Text
+    citation: Text
+    about: Text
+    supplies: Text
+    chapters: tuple[Heading, ...]
+    cannot_show: tuple[Text, ...]
+
+
+class AlsoGroup(Record):
+    """Further provisions that apply from the same dates."""
+
+    dates: Text
+    rows: tuple[AlsoRow, ...]
+
+
+class AlsoSection(Record):
+    """Where the evidence also serves: provisions beside those of the law's chapter."""
+
+    anchor: Text
+    groups: tuple[AlsoGroup, ...]
+
+
+class GlanceRow(Record):
+    """One point of the law in a line: its status, and what stands behind it."""
+
+    anchor: Text
+    citation: Text
+    title: Text
+    status: Text
+    """As in `ProvisionSection`; containers have no row."""
+
+    status_label: Text
+    behind: Text
+    """Counts of results and declared facts; empty where none are asked for."""
+
+    chapters: tuple[Heading, ...]
+
+
+class TrailStep(Record):
+    """A step that has to come after the ones above it."""
+
+    label: Text
+    entry: Text | None
+    """Number of its entry; absent where the trail has none."""
+
+    at: Text | None
+
+
+class TrailRow(Record):
+    """One entry of the audit trail."""
+
+    number: Text
+    at: Text
+    """UTC."""
+
+    what: Text
+    actor: Text
+    about: Text | None
+    """Digest of what it names, such as the plan; shortened."""
+
+    digest: Text
+    """Of the entry, shortened."""
+
+
+class TrailSection(Record):
+    """The chapter on the audit trail."""
+
+    steps: tuple[TrailStep, ...]
+    """In the order they have to have; empty where the trail was not at hand."""
+
+    order: Text
+    """What the order of the steps comes to."""
+
+    openings: Text
+    rows: tuple[TrailRow, ...]
+    notes: tuple[Text, ...]
+    """What the trail does not prove, and where it ends."""
+
+
+class ChangesSection(Record):
+    """The chapter on what changed since the pack before."""
+
+    intro: tuple[Text, ...]
+    earlier: tuple[Fact, ...]
+    """Which pack this one is compared with; empty for a first version."""
+
+    parts: tuple[Section, ...]
 
 
 class SuiteView(Record):
@@ -540,6 +475,9 @@ class Report(Record):
     """The same moment in ISO 8601."""
 
     title: Text
+    translated: tuple[Passage, ...] = ()
+    """What a report in another language than English says of its words, in both languages."""
+
     identity: tuple[Fact, ...]
     lead: tuple[Text, ...]
     error: Sentence
@@ -576,7 +514,7 @@ class Report(Record):
     item_counts: tuple[ResultTable, ...]
     methods: tuple[MethodView, ...]
     known_answers: Section
-    null_plot: ForestPlot | None
+    null_plot: Chart | None
     trace: tuple[TraceRow, ...]
     files: tuple[Fact, ...]
     remainder: tuple[Number, ...]

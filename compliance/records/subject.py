@@ -29,6 +29,10 @@ class SaeFacts(Record):
     centres_input: bool = False
     """Whether the mean over d_model is subtracted first (TransformerLens-processed GPT-2)."""
 
+    neuronpedia_id: str | None = None
+    """Model and source under which Neuronpedia shows it, such as
+    ``gemma-2-2b/20-gemmascope-res-16k``; as its configuration says."""
+
 
 class ModelFacts(Record):
     """A model and its tokenizer as they were loaded."""

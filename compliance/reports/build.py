@@ -23,13 +23,13 @@ from compliance.records.report import (
     MatrixCell,
     MatrixRow,
     Number,
+    Passage,
     Report,
     VerdictCount,
 )
 from compliance.reports.cells import concept_chapters
 from compliance.reports.context import Context, anchor, cell_anchor
 from compliance.reports.fidelity import fidelity_sections
-from compliance.reports.gallery import Gallery
 from compliance.reports.instrument import (
     environment_facts,
     item_counts,
@@ -47,10 +47,13 @@ from compliance.reports.law import (
     provision_anchor,
     provision_sections,
 )
+from compliance.reports.locales import in_words
 from compliance.reports.locked import probe_sections
 from compliance.reports.messages import load_messages
-from compliance.reports.numbers import write_percent
+from compliance.reports.numbers import in_sentence, write_count, write_percent, written_in
+from compliance.reports.observed import Observed
 from compliance.reports.tables import shown_ids
+from compliance.reports.translated import catalog_in, passages
 
 SHORT_DIGEST = len("sha256:") + 12
 """Characters of a digest on the title page; the chapter on the instrument has the whole of it."""
@@ -58,7 +61,7 @@ SHORT_DIGEST = len("sha256:") + 12
 
 def build_report(
     evidence: Evidence, catalog: Catalog, *, pack_id: str, version: str, built_at: datetime,
-    gallery: Gallery | None = None,
+    observed: Observed | None = None, language: str = "en",
 ) -> Report:  # fmt: skip
     """Make everything a report shows.
 
@@ -68,13 +71,27 @@ def build_report(
         pack_id: Name of the pack the report will stand in.
         version: Of the pack.
         built_at: Moment the report is dated with, time zone included.
-        gallery: What a run saw of pictures. None: the report says that it has none.
+        observed: What a run saw of single items. None: the report says that it has none at hand.
+        language: Of the report's own words; one of `compliance.reports.translation.languages`.
 
     Raises:
-        ReportError: ``built_at`` has no time zone, or the evidence names another catalog.
+        ReportError: ``built_at`` has no time zone, the evidence names another catalog, or there are
+            no words in this language.
     """
     _check(evidence, catalog, built_at)
-    ctx = Context(evidence, catalog, load_messages(), gallery)
+    words = load_messages(language)
+    shown, untranslated = catalog_in(catalog, language)
+    with written_in(words):
+        return _report(
+            Context(evidence, shown, words, observed),
+            pack_id, version, built_at, passages(words, words.untranslated + untranslated),
+        )  # fmt: skip
+
+
+def _report(
+    ctx: Context, pack_id: str, version: str, built_at: datetime, translated: tuple[Passage, ...]
+) -> Report:
+    evidence, catalog = ctx.evidence, ctx.catalog
     contents = _contents(ctx)
     headings = {heading.key: heading for heading in contents}
     missing = frozenset(gap.key for gap in gaps(evidence.system, catalog))
@@ -88,6 +105,7 @@ def build_report(
         built_on=_moment(ctx, moment),
         built_at=moment.strftime("%Y-%m-%dT%H:%M:%SZ"),
         title=evidence.system.title,
+        translated=translated,
         identity=_identity(ctx, pack_id, version, _moment(ctx, moment)),
         lead=_lead(ctx),
         error=error_sentence(ctx, errs.number),
@@ -154,8 +172,7 @@ def _check(evidence: Evidence, catalog: Catalog, built_at: datetime) -> None:
 
 
 def _moment(ctx: Context, moment: datetime) -> str:
-    month = ctx.words.months[moment.month - 1]
-    return f"{moment.day} {month} {moment.year}, {moment:%H:%M} UTC"
+    return f"{in_words(moment.date(), ctx.words.language)}, {moment:%H:%M} UTC"
 
 
 def _contents(ctx: Context) -> tuple[Heading, ...]:
@@ -183,12 +200,13 @@ def _contents(ctx: Context) -> tuple[Heading, ...]:
 
 def _identity(ctx: Context, pack_id: str, version: str, moment: str) -> tuple[Fact, ...]:
     words, plan, system = ctx.words.facts, ctx.plan, ctx.evidence.system
-    revision = f", {words['revision'].lower()} {plan.model.revision}" if plan.model.revision else ""
+    revision = plan.model.revision
+    revised = f", {in_sentence(words['revision'])} {revision}" if revision else ""
     facts = [
-        ("pack", f"{pack_id}, {words['version'].lower()} {version}", False),
+        ("pack", f"{pack_id}, {in_sentence(words['version'])} {version}", False),
         ("built", moment, False),
-        ("system", f"{system.title}, {words['version'].lower()} {system.version}", False),
-        ("model", f"{plan.model.name}{revision}", False),
+        ("system", f"{system.title}, {in_sentence(words['version'])} {system.version}", False),
+        ("model", f"{plan.model.name}{revised}", False),
         ("weights", _short(plan.model.weights_digest), True),
         *((("sae", f"{sae.name} ({sae.hook_name})", False)) for sae in plan.saes),
         *((("sae_digest", _short(sae.digest), True)) for sae in plan.saes),
@@ -221,15 +239,16 @@ def _lead(ctx: Context) -> tuple[str, ...]:
 def _benign_words(subset: Subset) -> str:
     """One number for all suites, or one for each that is named."""
     if not isinstance(subset.benign_groups, dict):
-        return f"{subset.benign_groups:,}"
-    return ", ".join(f"{n:,} ({suite})" for suite, n in sorted(subset.benign_groups.items()))
+        return write_count(subset.benign_groups)
+    groups = sorted(subset.benign_groups.items())
+    return ", ".join(f"{write_count(n)} ({suite})" for suite, n in groups)
 
 
 def _notices(ctx: Context, missing: int) -> Iterable[str]:
     words, plan = ctx.words.notices, ctx.plan
     if plan.subset is not None:
         yield words["subset"].format(
-            groups=plan.subset.groups_per_concept, benign=_benign_words(plan.subset)
+            groups=write_count(plan.subset.groups_per_concept), benign=_benign_words(plan.subset)
         )
     if ctx.evidence.confirm_openings > 1:
         yield words["openings"].format(count=ctx.evidence.confirm_openings)

@@ -7,34 +7,23 @@ from compliance.records.plan import Cell, PlannedProbe
 from compliance.records.report import (
     CellView,
     ConceptChapter,
-    ConditionRow,
     Entry,
-    NumberGroup,
+    KindView,
     RowGroup,
     Sentence,
     Table,
     TableRow,
 )
 from compliance.reports.context import Context, anchor, cell_anchor, sentence
-from compliance.reports.controls import comparison, control_table, is_compared
+from compliance.reports.controls import comparison, control_tables
 from compliance.reports.locked import describe_features, locked_probe, search_words
 from compliance.reports.numbers import in_sentence, write_p, write_percent
 from compliance.reports.pictures import picture_gallery
 from compliance.reports.plot import sensitivity_plot
 from compliance.reports.sections import concept_sections
+from compliance.reports.side_by_side import condition_tables, missing_numbers, number_tables
 from compliance.reports.tables import by_cell, number_row
 
-ALARMS = ("sensitivity", "gap", "fpr-benign", "fpr-hard")
-TO_TEXT = ("gap-to-text", "gap-to-text.holm")
-"""How far the sensitivity to pictures lies from that to words."""
-
-RANKING = ("auroc-hard", "auroc-benign")
-CUT_OFF = ("cut-off",)
-REFERENCE = (
-    "cut-off-reference",
-    "sensitivity-at-reference-cut-off",
-    "fpr-benign-at-reference-cut-off",
-)
 OVERVIEW = {
     "overview_text": (
         "auroc-hard", "minus-tokens", "sensitivity", "gap", "fpr-benign", "fpr-hard",
@@ -88,7 +77,7 @@ def why(ctx: Context, finding: Finding) -> str:
 def _chapter(ctx: Context, probe: PlannedProbe, number: str) -> ConceptChapter:
     kinds = ctx.by_kind(cell for cell in ctx.plan.cells if cell.concept == probe.concept)
     cells = [cell for kind in kinds for cell in kind]
-    views = tuple(_cell(ctx, cell) for cell in cells)
+    views = tuple(_kind(ctx, kind) for kind in kinds)
     return ConceptChapter(
         anchor=anchor("concept", probe.concept),
         number=number,
@@ -99,10 +88,31 @@ def _chapter(ctx: Context, probe: PlannedProbe, number: str) -> ConceptChapter:
         search=tuple(search_words(ctx, probe)),
         plots=tuple(sensitivity_plot(ctx, kind) for kind in kinds),
         overviews=tuple(_overviews(ctx, kinds)),
-        cells=views,
+        kinds=views,
         gallery=picture_gallery(ctx, probe, cells),
         sections=concept_sections(ctx, probe, cells, views),
     )
+
+
+def _kind(ctx: Context, cells: Sequence[Cell]) -> KindView:
+    """Findings one by one; then their numbers, of the cells that have some, side by side."""
+    covered = [cell for cell in cells if _is_covered(ctx, cell)]
+    tables = (
+        *condition_tables(ctx, covered),
+        *control_tables(ctx, covered),
+        *number_tables(ctx, covered),
+    )
+    return KindView(
+        anchor=anchor("numbers", f"{cells[0].concept}/{cells[0].modality}/{cells[0].rendering}"),
+        title=ctx.row_title(cells[0]),
+        cells=tuple(_cell(ctx, cell) for cell in cells),
+        tables=tables,
+        missing=missing_numbers(ctx, tables),
+    )
+
+
+def _is_covered(ctx: Context, cell: Cell) -> bool:
+    return ctx.finding(cell).verdict is not Verdict.NOT_COVERED
 
 
 def _claim(ctx: Context, probe: PlannedProbe, cells: Sequence[Cell]) -> str:
@@ -133,7 +143,8 @@ def _overview(ctx: Context, key: str, kinds: Sequence[Sequence[Cell]]) -> Table:
             heading=ctx.row_title(kind[0]) if ctx.has_pictures else None,
             rows=tuple(_overview_row(ctx, cell, OVERVIEW[key]) for cell in kind),
         )
-        for kind in kinds
+        for kind in ([c for c in cells if _is_covered(ctx, c)] for cells in kinds)
+        if kind
     )
     return by_cell(ctx, ctx.words.ui[key], columns, groups)
 
@@ -152,7 +163,7 @@ def _overview_row(ctx: Context, cell: Cell, names: Sequence[str]) -> TableRow:
 def _cell(ctx: Context, cell: Cell) -> CellView:
     finding = ctx.finding(cell)
     concept = ctx.concept_title(cell.concept)
-    covered = finding.verdict is not Verdict.NOT_COVERED
+    covered = _is_covered(ctx, cell)
     names = ctx.names(cell)
     return CellView(
         key=cell.key,
@@ -168,10 +179,7 @@ def _cell(ctx: Context, cell: Cell) -> CellView:
         why=why(ctx, finding),
         notes=tuple(_notes(ctx, finding)) if covered else (),
         qualifiers=tuple(ctx.words.qualifiers.get(key, key) for key in finding.qualifiers),
-        conditions=tuple(_condition(ctx, cell, c) for c in finding.conditions) if covered else (),
-        controls=control_table(ctx, cell, set(names)) if covered else None,
         comparison=comparison(ctx, cell, set(names)) if covered else (),
-        groups=_groups(ctx, cell, names) if covered else (),
     )
 
 
@@ -183,18 +191,10 @@ def _measured(ctx: Context, cell: Cell) -> tuple[Sentence, ...]:
         reference = ctx.language(ctx.plan.claims.reference_language).name
         gap = ctx.number(cell, "gap")
         sentences.append(sentence(ctx.words.measured["gap"], reference=reference, gap=gap))
-    if _has_words(ctx, cell):
+    if ctx.has_words(cell):
         gap = ctx.number(cell, "gap-to-text")
         sentences.append(sentence(ctx.words.measured["gap_to_text"], gap=gap))
     return tuple(sentences)
-
-
-def _has_words(ctx: Context, cell: Cell) -> bool:
-    """Whether a cell of pictures can be compared with the same concept and language in text."""
-    others = (c for c in ctx.plan.cells if (c.modality, c.rendering) == ("text", "plain"))
-    return cell.modality != "text" and any(
-        (c.concept, c.language) == (cell.concept, cell.language) for c in others
-    )
 
 
 def _notes(ctx: Context, finding: Finding) -> Iterable[str]:
@@ -214,33 +214,3 @@ def _blamed(finding: Finding) -> list[Condition]:
     statuses = BLAMED.get(finding.reason, (Status.VIOLATED, Status.NOT_SHOWN))
     kinds = BLAMED_KINDS.get(finding.reason, ("primary", "secondary", "gate"))
     return [c for c in finding.conditions if c.status in statuses and c.kind in kinds]
-
-
-def _groups(ctx: Context, cell: Cell, found: list[str]) -> tuple[NumberGroup, ...]:
-    """A cell's main numbers. Expected ones keep their place if missing."""
-    formats = sorted(n for n in found if n.startswith("fpr-benign.") and not is_compared(n, found))
-    alarms = [name for base in ALARMS for name in (base, *formats * (base == "fpr-benign"))]
-    wanted = [
-        alarms,
-        TO_TEXT if _has_words(ctx, cell) else (),
-        RANKING,
-        [*CUT_OFF, *(name for name in REFERENCE if name in found)],
-        [name for name in found if name.startswith("ppv@")],
-    ]
-    return tuple(
-        NumberGroup(numbers=tuple(ctx.number(cell, name) for name in names))
-        for names in wanted
-        if names
-    )
-
-
-def _condition(ctx: Context, cell: Cell, condition: Condition) -> ConditionRow:
-    number = ctx.numbers.of(condition.result_id) if condition.result_id else None
-    return ConditionRow(
-        words=ctx.condition_words(condition.condition, condition.limit, cell.modality),
-        kind=ctx.words.kinds.get(condition.kind, condition.kind),
-        limit=ctx.condition_limit(condition.condition, condition.limit),
-        status=ctx.status(condition),
-        number=number,
-        p=None if condition.p is None else write_p(condition.p),
-    )

@@ -25,8 +25,10 @@ from compliance.records.report import (
 )
 from compliance.records.suite import Modality, Rendering
 from compliance.reports.gallery import Gallery
+from compliance.reports.locales import language_name, own_name
 from compliance.reports.messages import Messages
-from compliance.reports.numbers import Numbers, write_limit
+from compliance.reports.numbers import Numbers, in_sentence, write_limit
+from compliance.reports.observed import Observed
 
 COLUMNS = 7
 """Languages side by side on a page; more of them continue in a further table."""
@@ -45,8 +47,13 @@ class Context:
     evidence: Evidence
     catalog: Catalog
     words: Messages
-    gallery: Gallery | None = None
-    """What a run saw of pictures."""
+    observed: Observed | None = None
+    """What a run saw of single items and tokens. None: the report says that it has none at hand."""
+
+    @property
+    def gallery(self) -> Gallery | None:
+        """What a run saw of pictures."""
+        return self.observed.gallery if self.observed else None
 
     @property
     def plan(self) -> Plan:
@@ -77,7 +84,7 @@ class Context:
                 result_id, absent=unknown["reference"], short=unknown["short_reference"]
             )
         if self.finding(cell).verdict is Verdict.NOT_COVERED:
-            label = self.words.verdicts[Verdict.NOT_COVERED].label.lower()
+            label = in_sentence(self.words.verdicts[Verdict.NOT_COVERED].label)
             return self.numbers.of(result_id, absent=label, short=label)
         if not applies(name, cell):
             return self.numbers.of(
@@ -109,11 +116,17 @@ class Context:
     def is_reference(self, cell: Cell) -> bool:
         return cell.language == self.plan.claims.reference_language
 
+    def has_words(self, cell: Cell) -> bool:
+        """Whether a cell of pictures can be compared with the same concept and language in text."""
+        others = (c for c in self.plan.cells if (c.modality, c.rendering) == ("text", "plain"))
+        return cell.modality != "text" and any(
+            (c.concept, c.language) == (cell.concept, cell.language) for c in others
+        )
+
     def language(self, tag: str) -> LanguageView:
         """A language's names; an unknown one is called by its tag."""
-        words = self.words.languages.get(tag)
-        name, endonym = (words.name, words.endonym) if words else (tag, tag)
-        return LanguageView(tag=tag, name=name, endonym=endonym)
+        name = language_name(tag, self.words.language)
+        return LanguageView(tag=tag, name=name, endonym=own_name(tag))
 
     def language_names(self, tags: list[str]) -> str:
         return ", ".join(self.language(tag).name for tag in tags)

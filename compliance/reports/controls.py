@@ -1,18 +1,18 @@
 """The probe beside its controls, by kind, and what the comparison comes to in words."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 from compliance.records.finding import Result
 from compliance.records.observation import CONTROL_SCORERS, SURFACE
 from compliance.records.plan import Cell
-from compliance.records.report import Entry, RowGroup, Sentence, Table, TableRow
+from compliance.records.report import RowGroup, Sentence, StatusView, Table, TableRow
 from compliance.reports.context import Context, applies, sentence
 from compliance.reports.numbers import in_sentence
-from compliance.reports.tables import EMPTY
+from compliance.reports.tables import pages, row_across
 
 COMPARED = ("auroc-hard", "minus", "sensitivity", "fpr-benign", "fpr-hard")
-"""Columns; ``minus`` is the probe's lead over the control."""
+"""What is compared; ``minus`` is the probe's lead over the control."""
 
 SHORTCUTS = ("tokens", *SURFACE)
 RANDOM = ("random-sae", "permuted")
@@ -26,39 +26,31 @@ PLANNED_AS = {"tokens": "token-count", "permuted": "permuted-labels"}
 Standing = Literal["ahead", "behind", "open", "missing"]
 
 
-def control_table(ctx: Context, cell: Cell, found: set[str]) -> Table:
-    """Probe and controls on the same items, grouped by what they control for.
+def control_tables(ctx: Context, cells: Sequence[Cell]) -> Iterator[Table]:
+    """Probe and controls on the same items, languages side by side, a page's width at a time.
 
-    Pictures have colours and pixels in the place of letter patterns.
+    One group of rows for each measure, in it the controls by what they control for. Pictures have
+    colours and pixels in the place of letter patterns.
 
     Args:
         ctx: Evidence and words.
-        cell: A covered cell.
-        found: Names of its results.
+        cells: Of one concept and one kind of input, with observations.
     """
-    groups = [RowGroup(heading=None, rows=(_probe_row(ctx, cell),))]
-    for kind, scorers in (*KINDS.items(), ("other", _others(found))):
-        rows = [_row(ctx, cell, s, found) for s in scorers if _has_place(ctx, cell, s, found)]
-        if kind == "random" and _has_place(ctx, cell, RANDOM_LATENTS, found):
-            rows.insert(0, _random_latents_row(ctx, cell))
-        if rows:
-            groups.append(RowGroup(heading=ctx.words.control_kinds[kind], rows=tuple(rows)))
-    return Table(
-        caption=ctx.words.ui["controls_caption"],
-        corner=ctx.words.ui["scorer"],
-        columns=tuple(ctx.words.columns[name] for name in COMPARED),
-        groups=tuple(groups),
-        absent=ctx.words.ui["none"],
-    )
+    for part in pages(ctx, cells):
+        found = {name for cell in part for name in ctx.names(cell)}
+        groups = (_group(ctx, part, measure, found) for measure in COMPARED)
+        yield Table(
+            caption=ctx.words.ui["controls_caption"],
+            corner=ctx.words.ui["scorer"],
+            columns=tuple(ctx.language(cell.language).name for cell in part),
+            groups=tuple(group for group in groups if group.rows),
+            absent=ctx.words.ui["none"],
+        )
 
 
 def comparison(ctx: Context, cell: Cell, found: set[str]) -> tuple[Sentence, ...]:
-    """Whether the probe beats what it must beat, and how far plainer ways of reading get."""
-    return (
-        *_against_shortcuts(ctx, cell, found),
-        *_against_random_latents(ctx, cell, found),
-        *_against_dense(ctx, cell, found),
-    )
+    """Whether the probe beats what it must beat, and how far a plain probe gets."""
+    return (*_against_shortcuts(ctx, cell, found), *_against_dense(ctx, cell, found))
 
 
 def is_compared(name: str, found: Iterable[str]) -> bool:
@@ -83,28 +75,40 @@ def _has_place(ctx: Context, cell: Cell, scorer: str, found: set[str]) -> bool:
     return planned in ctx.plan.controls or bool({f"auroc-hard.{scorer}", scorer} & found)
 
 
-def _probe_row(ctx: Context, cell: Cell) -> TableRow:
-    entries = (EMPTY if n == "minus" else Entry(number=ctx.number(cell, n)) for n in COMPARED)
-    return TableRow(title=ctx.words.scorers["probe"], entries=tuple(entries))
+def _group(ctx: Context, cells: Sequence[Cell], measure: str, found: set[str]) -> RowGroup:
+    """One measure of the probe, unless it is a lead over a control, and of every control.
+
+    Ranking and lead always keep their place, alarms only where there is a cut-off.
+    """
+    cell, titles = cells[0], ctx.words.scorers
+    rows = [] if measure == "minus" else [row_across(ctx, cells, measure, titles["probe"])]
+    for kind, scorers in (*KINDS.items(), ("other", _others(found))):
+        if (kind, measure) == ("random", "auroc-hard") and _has_place(
+            ctx, cell, RANDOM_LATENTS, found
+        ):  # what the best twentieth of the random latents reach
+            rows.append(row_across(ctx, cells, f"{RANDOM_LATENTS}-p95", titles[RANDOM_LATENTS]))
+        for scorer in scorers:
+            name = f"minus-{scorer}" if measure == "minus" else f"{measure}.{scorer}"
+            expected = measure in ("auroc-hard", "minus") and _has_place(ctx, cell, scorer, found)
+            if expected or name in found:
+                title = ctx.words.scorer(scorer, cell.modality)
+                row = row_across(ctx, cells, name, title)
+                rows.append(_signed(ctx, cells, scorer, row) if measure == "minus" else row)
+    return RowGroup(heading=ctx.words.columns[measure], rows=tuple(rows))
 
 
-def _row(ctx: Context, cell: Cell, scorer: str, found: set[str]) -> TableRow:
-    """Ranking and lead always keep their place, alarms only where there is a cut-off."""
-    names = [f"minus-{scorer}" if n == "minus" else f"{n}.{scorer}" for n in COMPARED]
-    has_cut_off = any(name in found for name in names[2:])
+def _signed(ctx: Context, cells: Sequence[Cell], scorer: str, row: TableRow) -> TableRow:
+    """Each lead with the sign of where it lies."""
     entries = (
-        Entry(number=ctx.number(cell, name)) if index < 2 or has_cut_off else EMPTY
-        for index, name in enumerate(names)
+        entry.model_copy(update={"status": _sign(ctx, _standing(ctx, cell, scorer))})
+        for cell, entry in zip(cells, row.entries, strict=True)
     )
-    return TableRow(title=ctx.words.scorer(scorer, cell.modality), entries=tuple(entries))
+    return row.model_copy(update={"entries": tuple(entries)})
 
 
-def _random_latents_row(ctx: Context, cell: Cell) -> TableRow:
-    """What the best twentieth of the random latents reach."""
-    reached = Entry(number=ctx.number(cell, f"{RANDOM_LATENTS}-p95"))
-    return TableRow(
-        title=ctx.words.scorers[RANDOM_LATENTS], entries=(reached, *[EMPTY] * (len(COMPARED) - 1))
-    )
+def _sign(ctx: Context, standing: Standing) -> StatusView:
+    words = ctx.words.standings[standing]
+    return StatusView(value=standing, label=words.label, glyph=words.glyph)
 
 
 def _against_shortcuts(ctx: Context, cell: Cell, found: set[str]) -> Iterator[Sentence]:
@@ -118,35 +122,13 @@ def _against_shortcuts(ctx: Context, cell: Cell, found: set[str]) -> Iterator[Se
             yield sentence(ctx.words.comparison[standing], controls=_listed(ctx, titles))
 
 
-def _against_random_latents(ctx: Context, cell: Cell, found: set[str]) -> Iterator[Sentence]:
-    if not _has_place(ctx, cell, RANDOM_LATENTS, found):
-        return
-    share, reached = (ctx.number(cell, n) for n in (RANDOM_LATENTS, f"{RANDOM_LATENTS}-p95"))
-    yield sentence(
-        ctx.words.comparison["random_latents"],
-        share=share, n=share.n or ctx.words.unknown["number"], reached=reached,
-    )  # fmt: skip
-
-
 def _against_dense(ctx: Context, cell: Cell, found: set[str]) -> Iterator[Sentence]:
-    present = [s for s in DENSE if f"minus-{s}" in found]
-    if not present:
-        if any(_has_place(ctx, cell, s, found) for s in DENSE):
-            yield sentence(ctx.words.comparison["no_dense"])
-        return
-    standings = {s: _standing(ctx, cell, s) for s in present}
-    if "dense" in standings:
+    words = ctx.words.comparison
+    if "minus-dense" in found:
         lead = ctx.number(cell, "minus-dense")
-        yield sentence(ctx.words.comparison[f"dense_{standings['dense']}"], lead=lead)
-    titles = {
-        standing: [in_sentence(ctx.words.scorers.get(s, s)) for s in present
-                   if standings[s] == standing and s != "dense"]
-        for standing in ("behind", "ahead", "open")
-    }  # fmt: skip
-    for standing, those in titles.items():
-        if those:
-            template = ctx.words.comparison[f"others_{standing}"]
-            yield sentence(template, controls=_listed(ctx, those))
+        yield sentence(words[f"dense_{_standing(ctx, cell, 'dense')}"], lead=lead)
+    elif any(_has_place(ctx, cell, s, found) for s in DENSE):
+        yield sentence(words["no_dense"])
 
 
 def _standing(ctx: Context, cell: Cell, scorer: str) -> Standing:

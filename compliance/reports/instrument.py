@@ -14,7 +14,7 @@ from compliance.records.report import (
 from compliance.records.suite import SuiteFacts
 from compliance.reports.cells import sentence_id
 from compliance.reports.context import Context, anchor, cell_anchor
-from compliance.reports.numbers import write_percent
+from compliance.reports.numbers import write_count, write_percent
 from compliance.reports.sections import ITEM_COUNTS
 
 WITHOUT_RESULT = ("max-statistic", "holm")
@@ -28,7 +28,7 @@ def subject_blocks(ctx: Context) -> tuple[SubjectBlock, ...]:
         _fact(ctx, "model", model.name),
         _fact(ctx, "revision", model.revision, code=True),
         _fact(ctx, "architecture", model.architecture),
-        _fact(ctx, "parameters", f"{model.parameters:,}"),
+        _fact(ctx, "parameters", write_count(model.parameters)),
         _fact(ctx, "dtype", model.dtype),
         _fact(ctx, "weights", model.weights_digest, code=True),
         _fact(ctx, "tokenizer", model.tokenizer_digest, code=True),
@@ -39,8 +39,8 @@ def subject_blocks(ctx: Context) -> tuple[SubjectBlock, ...]:
             _fact(ctx, "sae", sae.name),
             _fact(ctx, "architecture", sae.architecture),
             _fact(ctx, "hook", sae.hook_name, code=True),
-            _fact(ctx, "width", f"{sae.d_sae:,}"),
-            _fact(ctx, "context", None if sae.context_size is None else f"{sae.context_size:,}"),
+            _fact(ctx, "width", write_count(sae.d_sae)),
+            _fact(ctx, "context", None if sae.context_size is None else write_count(sae.context_size)),
             _fact(ctx, "sae_digest", sae.digest, code=True),
         )
         blocks.append(SubjectBlock(title=words["sae"], facts=about_sae))
@@ -66,13 +66,13 @@ def plan_facts(ctx: Context) -> tuple[Fact, ...]:
         _fact(ctx, "prevalences", prevalences or None),
         _fact(ctx, "controls", controls or None),
         _fact(ctx, "sinks", words["sinks_value"].format(ratio=f"{plan.sink_norm_ratio:g}")),
-        _fact(ctx, "draws", f"{plan.bootstrap_draws:,}"),
-        _fact(ctx, "random_latents", f"{plan.random_latents:,}"),
+        _fact(ctx, "draws", write_count(plan.bootstrap_draws)),
+        _fact(ctx, "random_latents", write_count(plan.random_latents)),
         _fact(ctx, "linear", words["linear_value"].format(l2=f"{plan.linear_l2:g}")),
         _fact(ctx, "ngrams", _ngrams(ctx)),
         _fact(ctx, "neighbour", f"{plan.neighbour_cosine:g}"),
         _fact(ctx, "robustness", words["robustness_value"].format(**_robustness(ctx))),
-        _fact(ctx, "batch", f"{plan.batch_tokens:,}"),
+        _fact(ctx, "batch", write_count(plan.batch_tokens)),
         _fact(ctx, "seed", str(plan.seed)),
         _fact(ctx, "openings", str(ctx.evidence.confirm_openings)),
         _fact(ctx, "justification", plan.claims.justification),
@@ -153,7 +153,7 @@ def trace_rows(ctx: Context) -> tuple[TraceRow, ...]:
 def _ngrams(ctx: Context) -> str:
     shortest, longest = ctx.plan.ngram_sizes
     return ctx.words.facts["ngrams_value"].format(
-        shortest=shortest, longest=longest, buckets=f"{ctx.plan.ngram_buckets:,}"
+        shortest=shortest, longest=longest, buckets=write_count(ctx.plan.ngram_buckets)
     )
 
 
@@ -179,8 +179,8 @@ def _suite(ctx: Context, suite: SuiteFacts) -> SuiteView:
         description=sheet.description,
         facts=(
             _fact(ctx, "version", f"{suite.name} {suite.version}"),
-            _fact(ctx, "items", f"{suite.items:,}"),
-            _fact(ctx, "groups", f"{suite.groups:,}"),
+            _fact(ctx, "items", write_count(suite.items)),
+            _fact(ctx, "groups", write_count(suite.groups)),
             *_pictures(ctx, suite),
             _fact(ctx, "languages", ctx.language_names(list(sheet.languages))),
             _fact(ctx, "licence", sheet.licence),
@@ -198,7 +198,7 @@ def _pictures(ctx: Context, suite: SuiteFacts) -> tuple[Fact, ...]:
     """How many pictures a test set has, where any cell has some and they were counted."""
     if not ctx.has_pictures or ctx.gallery is None:
         return ()
-    return (_fact(ctx, "pictures", f"{ctx.gallery.counts.get(suite.name, 0):,}"),)
+    return (_fact(ctx, "pictures", write_count(ctx.gallery.counts.get(suite.name, 0))),)
 
 
 def _method(ctx: Context, key: str) -> MethodView:

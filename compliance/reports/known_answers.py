@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
+from compliance.records.chart import Chart
 from compliance.records.report import (
     Entry,
-    ForestPlot,
     RowGroup,
     Section,
     Sentence,
@@ -13,7 +13,7 @@ from compliance.records.report import (
 )
 from compliance.records.validation import KnownAnswer
 from compliance.reports.context import Context, sentence
-from compliance.reports.numbers import write, write_interval, write_percent
+from compliance.reports.numbers import write, write_count, write_interval, write_percent
 from compliance.reports.plot import null_plot
 from compliance.reports.tables import EMPTY, plain
 
@@ -52,7 +52,7 @@ def known_answers(ctx: Context, anchor: str, title: str) -> Section:
     )
 
 
-def false_claims_plot(ctx: Context) -> ForestPlot | None:
+def false_claims_plot(ctx: Context) -> Chart | None:
     """False claims by kind of null, with intervals and the limit."""
     answers = ctx.evidence.validation.answers if ctx.evidence.validation else ()
     nulls = [a for a in answers if a.kind in NULLS]
@@ -69,8 +69,8 @@ def _in_words(ctx: Context, answers: tuple[KnownAnswer, ...]) -> Iterator[str]:
             beyond = any(a.low > ctx.plan.family_error for a in those)
             template = words[f"{key}_beyond" if beyond else key]
             yield template.format(
-                limit=limit, share=_share(worst), found=f"{worst.found:,}",
-                audits=f"{worst.audits:,}", name=worst.name,
+                limit=limit, share=_share(worst), found=write_count(worst.found),
+                audits=write_count(worst.audits), name=worst.name,
             )  # fmt: skip
     predicted = [a for a in answers if a.predicted is not None]
     if predicted:
@@ -111,8 +111,8 @@ def _row(ctx: Context, answer: KnownAnswer) -> TableRow:
     return TableRow(
         title=answer.name,
         entries=(
-            Entry(text=f"{answer.audits:,}"),
-            Entry(text=f"{answer.found:,}"),
+            Entry(text=write_count(answer.audits)),
+            Entry(text=write_count(answer.found)),
             Entry(text=f"{_share(answer)} ({interval})"),
             EMPTY if predicted is None else Entry(text=write(predicted, "share")),
             Entry(text=answer.truth),

@@ -1,4 +1,8 @@
-"""The chapter on the law: what this pack holds on each point, and what it cannot show."""
+"""The chapter on the law: what this pack holds on each point, and what it cannot show.
+
+Points with a rule of the mapping get a section. Provisions on which the same evidence bears too
+get a line in "Where this evidence also serves", inside the same bounds.
+"""
 
 import fnmatch
 from collections import Counter
@@ -7,21 +11,29 @@ from datetime import date
 
 from compliance.catalog import answer, display
 from compliance.catalog.citations import cited
-from compliance.records.catalog import MappingRule, Provision
+from compliance.records.catalog import AlsoServes, MappingRule, Provision
 from compliance.records.finding import Verdict
 from compliance.records.plan import Cell
 from compliance.records.report import (
+    AlsoGroup,
+    AlsoRow,
+    AlsoSection,
     CellNote,
     Declaration,
     GapView,
+    GlanceRow,
     Heading,
     ProvisionSection,
+    RelatedProvision,
     ResultRow,
     ResultTable,
 )
 from compliance.reports.cells import why
 from compliance.reports.context import Context, anchor, cell_anchor
 from compliance.reports.fidelity import gate
+from compliance.reports.locales import in_words
+from compliance.reports.numbers import name_of
+from compliance.reports.translated import wording
 
 
 def provision_sections(
@@ -36,9 +48,55 @@ def provision_sections(
     return tuple(_section(ctx, rule, headings) for rule in ctx.catalog.mapping.rules)
 
 
+def law_glance(ctx: Context, headings: Mapping[str, Heading]) -> tuple[GlanceRow, ...]:
+    """One line for each point that carries content, for the first pages.
+
+    Args:
+        ctx: Evidence, law and words.
+        headings: Chapters of the report, by key, that the lines lead to.
+    """
+    rows = []
+    for rule in ctx.catalog.mapping.rules:
+        if rule.container:
+            continue
+        provision = ctx.catalog.provision(rule.provision)
+        declarations = _declarations(ctx, rule)
+        status = _status(ctx, rule, declarations)
+        rows.append(
+            GlanceRow(
+                anchor=provision_anchor(provision),
+                citation=display(provision.id),
+                title=provision.title,
+                status=status,
+                status_label=_status_label(ctx, provision, status),
+                behind=_behind(ctx, rule, declarations),
+                chapters=_headings(rule.chapters, headings),
+            )
+        )
+    return tuple(rows)
+
+
+def also_serves(ctx: Context, headings: Mapping[str, Heading]) -> AlsoSection:
+    """Further provisions on which the evidence bears, by the dates they apply from.
+
+    Args:
+        ctx: Evidence, law and words.
+        headings: Chapters of the report, by key, that the lines lead to.
+    """
+    groups: dict[str, list[AlsoRow]] = {}
+    for also in ctx.catalog.mapping.also:
+        provision = ctx.catalog.provision(also.provision)
+        groups.setdefault(_dates(ctx, provision), []).append(_also_row(also, headings))
+    return AlsoSection(
+        anchor="also-serves",
+        groups=tuple(AlsoGroup(dates=dates, rows=tuple(rows)) for dates, rows in groups.items()),
+    )
+
+
 def common_source(ctx: Context) -> str:
     """Where most points of the mapping were read, so that it is printed once."""
-    sources = [ctx.catalog.provision(rule.provision).source for rule in ctx.catalog.mapping.rules]
+    rules = ctx.catalog.mapping.rules
+    sources = [wording(ctx.catalog.provision(r.provision), ctx.words).source for r in rules]
     return Counter(sources).most_common(1)[0][0]
 
 
@@ -61,39 +119,82 @@ def provision_anchor(provision: Provision) -> str:
     return anchor("law", provision.id)
 
 
-def in_words(ctx: Context, day: date) -> str:
-    """A date without a chance to swap day and month."""
-    return f"{day.day} {ctx.words.months[day.month - 1]} {day.year}"
-
-
 def _section(ctx: Context, rule: MappingRule, headings: Mapping[str, Heading]) -> ProvisionSection:
     provision = ctx.catalog.provision(rule.provision)
-    declarations = tuple(_declaration(ctx, d.key, d.prompt) for d in rule.declared)
+    declarations = _declarations(ctx, rule)
     status = "" if rule.container else _status(ctx, rule, declarations)
+    quoted = wording(provision, ctx.words)
     return ProvisionSection(
         anchor=provision_anchor(provision),
         citation=cited(provision.id),
         title=provision.title,
         container=rule.container,
-        law_text=provision.official_text,
+        law_text=quoted.text,
+        law_language=quoted.language,
+        law_note=quoted.note,
         summary=provision.summary,
-        source=None if provision.source == common_source(ctx) else provision.source,
+        source=None if quoted.source == common_source(ctx) else quoted.source,
         dates=_dates(ctx, provision),
         amendments=_amendments(ctx, provision),
         where_appropriate=rule.where_appropriate,
         status=status,
         status_label=_status_label(ctx, provision, status),
         declarations=declarations,
-        declarations_given=sum(bool(d.text or d.not_applicable) for d in declarations),
+        declarations_given=_given(declarations),
         tables=tuple(table for pattern in rule.results for table in _tables(ctx, pattern)),
         measurable=bool(rule.results or rule.findings),
         lists_findings=bool(rule.findings),
         findings=_findings(ctx, rule),
-        chapters=tuple(headings[key] for key in rule.chapters if key in headings),
+        chapters=_headings(rule.chapters, headings),
         supplies=rule.supplies,
         cannot_show=rule.cannot_show,
-        related=tuple(cited(link) for link in provision.links),
+        related=tuple(
+            RelatedProvision(citation=cited(link), anchor=_where_else(ctx, link))
+            for link in provision.links
+        ),
     )
+
+
+def _also_row(also: AlsoServes, headings: Mapping[str, Heading]) -> AlsoRow:
+    return AlsoRow(
+        anchor=_also_anchor(also.provision),
+        citation=cited(also.provision),
+        about=also.about,
+        supplies=also.supplies,
+        chapters=_headings(also.chapters, headings),
+        cannot_show=also.cannot_show,
+    )
+
+
+def _also_anchor(provision_id: str) -> str:
+    return anchor("also", provision_id)
+
+
+def _where_else(ctx: Context, link: str) -> str | None:
+    """Where the report says more about a provision: its own line, or the first of its points."""
+    found = [
+        a.provision for a in ctx.catalog.mapping.also if f"{a.provision}.".startswith(f"{link}.")
+    ]
+    return _also_anchor(found[0]) if found else None
+
+
+def _behind(ctx: Context, rule: MappingRule, declarations: tuple[Declaration, ...]) -> str:
+    """What a point's status rests on, counted."""
+    words = ctx.words.ui
+    kinds = {name_of(result_id) for result_id in _measured(ctx, rule)}
+    parts = [ctx.words.count("result_kinds", len(kinds))] if kinds else []
+    if declarations:
+        given = _given(declarations)
+        parts.append(words["declared_facts"].format(given=given, all=len(declarations)))
+    return "; ".join(parts)
+
+
+def _declarations(ctx: Context, rule: MappingRule) -> tuple[Declaration, ...]:
+    return tuple(_declaration(ctx, declared.key, declared.prompt) for declared in rule.declared)
+
+
+def _given(declarations: tuple[Declaration, ...]) -> int:
+    return sum(bool(d.text or d.not_applicable) for d in declarations)
 
 
 def _declaration(ctx: Context, key: str, prompt: str) -> Declaration:
@@ -105,14 +206,23 @@ def _declaration(ctx: Context, key: str, prompt: str) -> Declaration:
 
 def _status(ctx: Context, rule: MappingRule, declarations: tuple[Declaration, ...]) -> str:
     """Measured before declared before not applicable; nothing at all is not covered."""
-    ids = [i for i in ctx.numbers.ids() if ctx.numbers.has_value(i) and not _is_count(i)]
-    if any(fnmatch.fnmatchcase(i, pattern) for pattern in rule.results for i in ids):
+    if _measured(ctx, rule):
         return "measured"
     if any(declaration.text for declaration in declarations):
         return "declared"
     if declarations and all(declaration.not_applicable for declaration in declarations):
         return "not-applicable"
     return "not-covered"
+
+
+def _measured(ctx: Context, rule: MappingRule) -> list[str]:
+    """Ids of the results with a value that a rule names."""
+    ids = [i for i in ctx.numbers.ids() if ctx.numbers.has_value(i) and not _is_count(i)]
+    return [i for i in ids if any(fnmatch.fnmatchcase(i, pattern) for pattern in rule.results)]
+
+
+def _headings(keys: tuple[str, ...], headings: Mapping[str, Heading]) -> tuple[Heading, ...]:
+    return tuple(headings[key] for key in keys if key in headings)
 
 
 def _is_count(result_id: str) -> bool:
@@ -199,13 +309,15 @@ def _dates(ctx: Context, provision: Provision) -> str:
     if isinstance(found, str):
         return words["one"].format(date=found)
     if isinstance(found, date):
-        return words["one"].format(date=in_words(ctx, found))
+        return words["one"].format(date=in_words(found, ctx.words.language))
     systems = ctx.catalog.mapping.application
-    each = [
-        words["each"].format(date=in_words(ctx, day), systems=systems[kind])
+    dates, *others = (
+        words["each"].format(date=in_words(day, ctx.words.language), systems=systems[kind])
         for kind, day in found.items()
-    ]
-    return words["several"].format(dates="; from ".join(each))
+    )
+    for other in others:
+        dates = words["then"].format(before=dates, date=other)
+    return words["several"].format(dates=dates)
 
 
 def _amendments(ctx: Context, provision: Provision) -> str | None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from compliance.records.plan import LockedProbe, PlannedProbe, Selection
 from compliance.records.report import Entry, RowGroup, Section, Table, TableRow
 from compliance.reports.context import Context, anchor
-from compliance.reports.numbers import write, write_p, write_percent
+from compliance.reports.numbers import write, write_count, write_p, write_percent
 from compliance.reports.tables import plain
 
 COUNTED = ("searched", "active", "positives", "hard_negatives", "ties")
@@ -91,7 +91,7 @@ def _searches(ctx: Context, searches: Mapping[str, Selection]) -> Table:
 def _written(selection: Selection) -> dict[str, str]:
     """Everything about a search, as it is printed."""
     return {
-        **{key: f"{getattr(selection, key):,}" for key in (*COUNTED, "flips")},
+        **{key: write_count(getattr(selection, key)) for key in (*COUNTED, "flips")},
         "auroc": write(selection.auroc, "auroc"),
         "null_p95": write(selection.null_p95, "auroc"),
         "p_adjusted": write_p(selection.p_adjusted),

@@ -1,7 +1,8 @@
-"""The words of a report, from ``templates/messages``, one file a language.
+"""The words of a report, from ``templates/messages``: English, and a PO file for each translation.
 
-Sentences live there and not in code, so that a translation is one file. A key that the file does
-not have still renders, with the key itself: results of a newer version must not break a report.
+Sentences live there and not in code. What a translation lacks is said in English and counted. A key
+that the file does not have still renders, with the key itself: results of a newer version must not
+break a report.
 """
 
 import functools
@@ -13,6 +14,8 @@ from pydantic import ValidationError
 from compliance.errors import ReportError
 from compliance.records.base import Record
 from compliance.records.finding import Status, Verdict
+from compliance.reports.locales import locale_of
+from compliance.reports.translation import FOLDER, SOURCE, Speaker, load_translation, reworded
 from compliance.resources import data_dir
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -76,24 +79,19 @@ class InputWords(Record):
     claim: str
 
 
-class LanguageWords(Record):
-    """A language's English name and its own."""
-
-    name: str
-    endonym: str
-
-
-class Plural(Record):
-    """A countable thing."""
-
-    one: str
-    other: str
-
-
 class Messages(Record):
-    """``templates/messages/<language>.yaml``."""
+    """``templates/messages/en.yaml``, or a translation of it."""
 
     language: str
+    machine_translated: bool = False
+    """Whether a machine translated these words and no person has reviewed them."""
+
+    reviewers: str = ""
+    """Who reviewed the translation."""
+
+    untranslated: int = 0
+    """Texts of a translation that stand in English."""
+
     verdicts: dict[Verdict, VerdictWords]
     reasons: dict[str, str]
     unknown: dict[str, str]
@@ -112,6 +110,9 @@ class Messages(Record):
     suffixes: dict[str, str]
     scorers: dict[str, str]
     control_kinds: dict[str, str]
+    standings: dict[str, StatusWords]
+    """Where the probe's lead over a control lies."""
+
     comparison: dict[str, str]
     """What a table of controls comes to."""
 
@@ -132,7 +133,6 @@ class Messages(Record):
 
     answer_kinds: dict[str, Term]
     methods: dict[str, MethodWords]
-    languages: dict[str, LanguageWords]
     modalities: dict[str, str]
     inputs: dict[str, InputWords]
     """By modality and rendering, such as ``image/depicted``."""
@@ -140,18 +140,44 @@ class Messages(Record):
     labels: dict[str, str]
     regions: dict[str, str]
     pooling: dict[str, str]
-    months: tuple[str, ...]
     chapters: dict[str, str]
     dates: dict[str, str]
     notices: dict[str, str]
     lead: dict[str, str]
-    plurals: dict[str, Plural]
+    plurals: dict[str, dict[str, str]]
+    """By the plural forms of the CLDR; every thing has ``other``."""
+
+    units: dict[str, str]
+    """What stands beside numbers."""
+
+    translation: dict[str, str]
+    """What a report in another language than English says of itself."""
+
     plot: dict[str, str]
+    charts: dict[str, dict[str, str]]
+    """By kind of chart; ``words`` are shared."""
+
     gallery: dict[str, str]
     features: dict[str, str]
+    feature_cards: dict[str, str]
+    feature_page: dict[str, str]
+    """Of the page about one feature."""
+
     facts: dict[str, str]
     selection: dict[str, str]
     trace: dict[str, str]
+    trail: dict[str, str]
+    """What entries of the audit trail say, by their kind, and the words around them."""
+
+    changes: dict[str, str]
+    """What differs between two packs of a system."""
+
+    standard_exports: dict[str, str]
+    """Sentences of the exports in OSCAL, CycloneDX and RO-Crate."""
+
+    card: dict[str, str]
+    """Of the section in a model's README."""
+
     ui: dict[str, Any]
     """Words that stand in templates."""
 
@@ -167,24 +193,40 @@ class Messages(Record):
 
     def count(self, thing: str, n: int) -> str:
         """``n`` of a countable thing, such as "2 languages"."""
-        words = self.plurals[thing]
-        return (words.one if n == 1 else words.other).format(n=n)
+        words, form = self.plurals[thing], locale_of(self.language).plural_form(n)
+        return words.get(form, words["other"]).format(n=n)
 
 
 @functools.cache
-def load_messages(language: str = "en") -> Messages:
-    """Read the words of one language.
+def load_messages(language: str = SOURCE) -> Messages:
+    """The words of one language.
 
     Raises:
         ReportError: There is no such language, or its file does not fit.
     """
-    path = data_dir("templates/messages") / f"{language}.yaml"
+    translation = load_translation(language)
+    say = Speaker(translation)
+    values = {
+        **reworded(source_messages(), say),
+        "language": language,
+        "machine_translated": translation is not None and translation.machine,
+        "reviewers": translation.reviewers if translation else "",
+        "untranslated": say.untranslated,
+    }
     try:
-        return Messages.model_validate(yaml.load(path.read_bytes(), Loader=_Loader))
-    except FileNotFoundError as problem:
-        raise ReportError(
-            f"{language}: there are no messages in this language",
-            hint="reports can be written in the languages of templates/messages",
-        ) from problem
-    except (OSError, yaml.YAMLError, ValidationError) as problem:
+        return Messages.model_validate(values)
+    except ValidationError as problem:
+        raise ReportError(f"messages in {language}: {problem}") from problem
+
+
+def source_messages() -> dict[str, Any]:
+    """The English words as plain values.
+
+    Raises:
+        ReportError: The file cannot be read.
+    """
+    path = data_dir(FOLDER) / f"{SOURCE}.yaml"
+    try:
+        return yaml.load(path.read_bytes(), Loader=_Loader)
+    except (OSError, yaml.YAMLError) as problem:
         raise ReportError(f"{path.name}: {problem}") from problem

@@ -3,58 +3,66 @@
     Numbers(evidence.results, messages, level=0.95).of("deception/ja/text/plain/sensitivity").text
 
 A share that is not zero or one is never rounded to it, and a missing result keeps its place with
-a reason.
+a reason. Numbers are rounded in one way for all languages; a language gives its signs and words:
+
+    with written_in(load_messages("de")):
+        write(0.914, "share")            # '91,4 %'
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from compliance.records.finding import Result
 from compliance.records.report import Number
-from compliance.reports.messages import Messages
+from compliance.reports.locales import number_signs, percent_sign
+from compliance.reports.messages import Messages, load_messages
 
 SPACE = "\N{NO-BREAK SPACE}"
 MINUS = "\N{MINUS SIGN}"
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+NOUNS_WITH_CAPITALS = frozenset({"de", "lb"})
+
+_words: ContextVar[Messages | None] = ContextVar("words", default=None)
+"""A number is written in a hundred places, none of which chooses the language; as with
+`decimal.localcontext`, whoever makes the page does. Without it the language is English."""
+
+
+@contextmanager
+def written_in(words: Messages) -> Iterator[None]:
+    """Within it, numbers are written as the language of ``words`` does."""
+    token = _words.set(words)
+    try:
+        yield
+    finally:
+        _words.reset(token)
 
 
 def write(value: float, kind: str) -> str:
     """``value`` in the way of its kind: share, points, auroc, count and so on."""
-    match kind:
-        case "share":
-            return _share(value)
-        case "points" | "signed-points":
-            return f"{_decimal(100 * value, 1, signed=kind[0] == 's')}{SPACE}points"
-        case "auroc" | "variance":
-            return _decimal(value, 3)
-        case "auroc-difference":
-            return _decimal(value, 3, signed=True)
-        case "count":
-            return f"{round(value):,}"
-        case "p":
-            return write_p(value)
-        case "mean":
-            return _decimal(value, 1)
-    return _significant(value)
+    return _with_unit(_bare(value, kind), kind)
 
 
 def write_interval(low: float, high: float, kind: str) -> str:
     """Both ends, with the unit once."""
-    low_text, high_text = write(low, kind), write(high, kind)
-    for unit in (f"{SPACE}%", f"{SPACE}points"):
-        if high_text.endswith(unit):
-            low_text = low_text.removesuffix(unit)
-    return f"{low_text} to {high_text}"
+    ends = _language().units["interval"].format(low=_bare(low, kind), high=_bare(high, kind))
+    return _with_unit(ends, kind)
+
+
+def write_count(n: int) -> str:
+    """A whole number, in groups of thousands."""
+    return write(n, "count")
 
 
 def write_p(p: float) -> str:
     """A p-value to three decimals; below that, "< 0.001"."""
-    return f"<{SPACE}0.001" if p < 0.0005 else f"{min(p, 1):.3f}"
+    return _signs(f"<{SPACE}0.001" if p < 0.0005 else f"{min(p, 1):.3f}")
 
 
 def write_percent(value: float) -> str:
     """A setting such as a limit or a level, without digits it does not have."""
-    return f"{100 * value:.10g}{SPACE}%"
+    return _with_unit(_signs(f"{100 * value:.10g}"), "share")
 
 
 def write_limit(limit: float, kind: str) -> str:
@@ -63,16 +71,55 @@ def write_limit(limit: float, kind: str) -> str:
         case "share":
             return write_percent(limit)
         case "points":
-            return f"{100 * limit:.10g}{SPACE}points"
-    return f"{limit:.10g}"
+            return _with_unit(_signs(f"{100 * limit:.10g}"), kind)
+    return _signs(f"{limit:.10g}")
+
+
+def _language() -> Messages:
+    return _words.get() or load_messages()
+
+
+def _signs(digits: str) -> str:
+    """Python's way to write a number, with the group separator and decimal sign of the language."""
+    return digits.translate(number_signs(_language().language))
+
+
+def _with_unit(number: str, kind: str) -> str:
+    match kind:
+        case "share":
+            return number + percent_sign(_language().language)
+        case "points" | "signed-points":
+            return _language().units["points"].format(value=number).replace(" ", SPACE)
+    return number
+
+
+def _bare(value: float, kind: str) -> str:
+    """``value`` without its unit."""
+    match kind:
+        case "share":
+            return _signs(_share(value))
+        case "points" | "signed-points":
+            return _signs(_decimal(100 * value, 1, signed=kind[0] == "s"))
+        case "auroc" | "variance":
+            return _signs(_decimal(value, 3))
+        case "auroc-difference":
+            return _signs(_decimal(value, 3, signed=True))
+        case "count":
+            return _signs(f"{round(value):,}")
+        case "p":
+            return write_p(value)
+        case "mean":
+            return _signs(_decimal(value, 1))
+    return _signs(_significant(value))
 
 
 def _share(value: float) -> str:
+    """In percent."""
     if 0 < value < 0.0005:
-        return f"<{SPACE}0.1{SPACE}%"
+        return f"<{SPACE}0.1"
     if 0.9995 <= value < 1:
-        return f">{SPACE}99.9{SPACE}%"
-    return f"{100 * value:.1f}{SPACE}%"
+        return f">{SPACE}99.9"
+    return f"{100 * value:.1f}"
 
 
 def _decimal(value: float, digits: int, *, signed: bool = False) -> str:
@@ -129,7 +176,7 @@ class Numbers:
             label=label,
             text=None if result.value is None else write(result.value, kind),
             interval=self._interval(result, kind),
-            n=None if result.n is None else f"{result.n:,}",
+            n=None if result.n is None else write_count(result.n),
             p=None if result.p is None else write_p(result.p),
             method=result.method,
             reason=self._reason(result),
@@ -161,7 +208,8 @@ class Numbers:
                 return f"shift.{measure}", self._shift(shift)
             case "left-out":
                 kind, _, value = rest.partition(".")
-                return head, f"{words.clusters.get(kind, kind)} “{value}”"
+                named = words.units["named"]
+                return head, named.format(kind=words.clusters.get(kind, kind), value=value)
             case "misses" | "hits" if rest in words.classes:
                 return head, in_sentence(words.classes[rest].label)
         if "@" in name:
@@ -202,7 +250,12 @@ def modality_of(result_id: str) -> str:
 
 
 def in_sentence(title: str) -> str:
-    """A title inside a sentence: "Code backdoors" begins small, "AI use" does not."""
+    """A title inside a sentence: "Code backdoors" begins small, "AI use" does not.
+
+    In a language whose nouns have capitals nothing changes, as what is a noun cannot be told.
+    """
+    if _language().language in NOUNS_WITH_CAPITALS:
+        return title
     return title[0].lower() + title[1:] if title[1:2].islower() else title
 
 

@@ -25,7 +25,7 @@ from compliance.reports.gallery import (
     picture_rows,
     row_length,
 )
-from compliance.reports.numbers import write
+from compliance.reports.numbers import write, write_count
 
 MAX_BYTES = 512 * 1024
 """Of one picture's file; larger ones stay in the pack."""
@@ -138,7 +138,7 @@ def _file(ctx: Context, item: Item, image: Image) -> tuple[str | None, str]:
     if data is None:
         return None, words["missing"].format(path=image.path)
     if len(data) > MAX_BYTES:
-        return None, words["large"].format(size=f"{len(data) // 1024:,}", path=image.path)
+        return None, words["large"].format(size=write_count(len(data) // 1024), path=image.path)
     if not data.startswith(PNG):
         raise ReportError(
             f"{image.path}: is not PNG", hint="pictures of a suite are PNG; fetch the suite again"

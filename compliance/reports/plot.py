@@ -1,130 +1,136 @@
-"""Shares with intervals as plots whose coordinates are ready, so that a template only draws."""
+"""Shares with intervals, and the lines that verdicts compare them with."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+from compliance.records.chart import Chart
+from compliance.records.page import Entry, RowGroup, TableRow
 from compliance.records.plan import Cell
-from compliance.records.report import ForestPlot, Number, PlotRow, PlotTick
 from compliance.records.validation import KnownAnswer
-from compliance.reports.context import Context, anchor
-from compliance.reports.numbers import write, write_interval, write_percent
+from compliance.reports.charts.drawing import anchor_of, data_of, name_of, result_of, spoken
+from compliance.reports.charts.forest import Mark, Row, forest
+from compliance.reports.context import Context, anchor, cell_anchor, sentence
+from compliance.reports.numbers import write, write_interval, write_limit, write_percent
 
-WIDTH, LEFT, RIGHT = 640.0, 150.0, 470.0
-WIDE_LEFT, LABEL = 260.0, 42
-"""Where the axis of the plot of trials begins, and the characters that fit left of it."""
+LEFT, WIDE_LEFT = 150.0, 260.0
+"""Where the axis begins, and where it does in the plot of trials."""
 
-TOP, ROW = 24.0, 24.0
 TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
 NULL_TICKS = (0.0, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 
-def sensitivity_plot(ctx: Context, cells: Sequence[Cell]) -> ForestPlot:
-    """The plot of one concept in one kind of input.
+def sensitivity_plot(ctx: Context, cells: Sequence[Cell]) -> Chart:
+    """Sensitivity by language, with its limit and the margin below the reference.
 
     Args:
         ctx: Evidence and words.
         cells: All of the same concept, modality and rendering; at least one.
     """
+    words, shared = ctx.words.plot, ctx.words.charts["forest"]
     limit = ctx.plan.claims.min_sensitivity
-    bottom = TOP + ROW * len(cells)
-    rows = [_row(ctx, cell, TOP + ROW * (i + 0.5)) for i, cell in enumerate(cells)]
-    spoken = [_spoken(ctx, cell) for cell in cells]
-    return ForestPlot(
-        anchor=anchor("plot", f"{cells[0].concept}/{cells[0].modality}/{cells[0].rendering}"),
-        title=ctx.words.plot["title"].format(concept=ctx.row_title(cells[0])),
-        description=ctx.words.plot["description"].format(
-            limit=write_percent(limit), rows="; ".join(spoken)
-        ),
-        width=WIDTH,
-        height=bottom + 26,
+    marks = [Mark(limit, words["limit"].format(limit=write_percent(limit)), "limit")]
+    margin = _margin(ctx, cells)
+    title = words["title"].format(concept=ctx.row_title(cells[0]))
+    return forest(
+        [_row(ctx, cell) for cell in cells],
+        [*marks, *([margin] if margin else [])],
+        TICKS,
         left=LEFT,
-        right=RIGHT,
-        top=TOP,
-        bottom=bottom,
-        limit_x=_x(limit),
-        limit_label=ctx.words.plot["limit"].format(limit=write_percent(limit)),
-        ticks=tuple(PlotTick(x=_x(tick), label=write_percent(tick)) for tick in TICKS),
-        rows=tuple(rows),
+        write=write_percent,
+        anchor=anchor_of("plot", cells),
+        title=title,
+        description=words["description"].format(
+            limit=write_percent(limit), rows="; ".join(_spoken(ctx, cell) for cell in cells)
+        ),
+        note=_margin_note(ctx) if margin else None,
+        table=data_of(
+            ctx,
+            title,
+            ctx.words.ui["language"],
+            [shared["sensitivity"]],
+            [RowGroup(rows=tuple(_data_row(ctx, cell) for cell in cells))],
+        ),
     )
 
 
-def null_plot(ctx: Context, answers: Sequence[KnownAnswer]) -> ForestPlot:
+def null_plot(ctx: Context, answers: Sequence[KnownAnswer]) -> Chart:
     """False claims of each kind of null, with the family's error as the limit."""
     words, limit = ctx.words.plot, ctx.plan.family_error
-    widest = max(max(answer.high for answer in answers), 2 * limit)
-    below = [step for step in NULL_TICKS if step < widest]
-    steps = [*below, next(step for step in NULL_TICKS if step >= widest)]
-    top, bottom = steps[-1], TOP + ROW * len(answers)
-    rows = [_null_row(answer, TOP + ROW * (i + 0.5), top) for i, answer in enumerate(answers)]
-    spoken = "; ".join(f"{row.label} {row.text}" for row in rows)
-    return ForestPlot(
+    rows = [_null_row(answer) for answer in answers]
+    said = [(answer.name, _share(answer)) for answer in answers]
+    return forest(
+        rows,
+        [Mark(limit, words["null_limit"].format(limit=write_percent(limit)), "limit")],
+        list(_null_ticks(answers, limit)),
+        left=WIDE_LEFT,
+        write=write_percent,
         anchor=anchor("plot", "known-answers"),
         title=words["null_title"],
-        description=words["null_description"].format(limit=write_percent(limit), rows=spoken),
-        width=WIDTH,
-        height=bottom + 26,
-        left=WIDE_LEFT,
-        right=RIGHT,
-        top=TOP,
-        bottom=bottom,
-        limit_x=_x(limit, top, WIDE_LEFT),
-        limit_label=words["null_limit"].format(limit=write_percent(limit)),
-        ticks=tuple(
-            PlotTick(x=_x(s, top, WIDE_LEFT), label=write_percent(s)) for s in _spaced(steps)
+        description=words["null_description"].format(
+            limit=write_percent(limit), rows="; ".join(f"{name} {share}" for name, share in said)
         ),
-        rows=tuple(rows),
+        table=data_of(
+            ctx,
+            words["null_title"],
+            ctx.words.charts["forest"]["corner"],
+            [ctx.words.charts["forest"]["false-claims"]],
+            [RowGroup(rows=tuple(TableRow(title=n, entries=(Entry(text=s),)) for n, s in said))],
+        ),
     )
 
 
-def _spaced(steps: list[float]) -> list[float]:
-    """Ticks far enough apart for their labels."""
-    return [step for step in steps if step == 0 or step >= steps[-1] / 4]
+def _margin(ctx: Context, cells: Sequence[Cell]) -> Mark | None:
+    """How low a language may lie below the reference; None where the reference has no value."""
+    reference = next((cell for cell in cells if ctx.is_reference(cell)), None)
+    found = result_of(ctx, reference, "sensitivity") if reference else None
+    if found is None or found.value is None or len(cells) == 1:
+        return None
+    words = ctx.words.charts["forest"]["margin"]
+    value = found.value - ctx.plan.claims.non_inferiority_margin
+    return Mark(max(value, 0.0), words.format(**_margin_words(ctx)), "margin")
 
 
-def _null_row(answer: KnownAnswer, y: float, top: float) -> PlotRow:
-    def at(share: float) -> float:
-        return _x(share, top, WIDE_LEFT)
-
-    share = answer.found / answer.audits
-    name = answer.name if len(answer.name) <= LABEL else answer.name[: LABEL - 1] + "…"
-    text = f"{write(share, 'share')} ({write_interval(answer.low, answer.high, 'share')})"
-    return PlotRow(
-        label=name, glyph="", text=text, y=y, text_y=y + 4,
-        x=at(share), low=at(answer.low), high=at(answer.high),
-    )  # fmt: skip
+def _margin_note(ctx: Context) -> str:
+    return ctx.words.charts["forest"]["margin_note"].format(**_margin_words(ctx))
 
 
-def _row(ctx: Context, cell: Cell, y: float) -> PlotRow:
-    result = ctx.numbers.result(f"{cell.key}/sensitivity")
-    number = ctx.number(cell, "sensitivity")
-    value, low, high = (result.value, result.low, result.high) if result else (None,) * 3
-    verdict = ctx.verdict(ctx.finding(cell).verdict)
-    return PlotRow(
-        label=ctx.language(cell.language).name,
-        glyph=verdict.glyph,
-        text=_text(number),
-        y=y,
-        text_y=y + 4,
-        x=None if value is None else _x(value),
-        low=None if low is None else _x(low),
-        high=None if high is None else _x(high),
-    )
+def _margin_words(ctx: Context) -> dict[str, str]:
+    claims = ctx.plan.claims
+    return {
+        "language": ctx.language(claims.reference_language).name,
+        "margin": write_limit(claims.non_inferiority_margin, "points"),
+    }
 
 
-def _text(number: Number) -> str:
-    if number.text is None:
-        return number.short or ""
-    return f"{number.text} ({number.interval})" if number.interval else number.text
+def _row(ctx: Context, cell: Cell) -> Row:
+    found = result_of(ctx, cell, "sensitivity")
+    name = name_of(ctx, cell)
+    words = sentence("{number}", number=ctx.number(cell, "sensitivity"))
+    return Row(name, words, found.value, found.low, found.high) if found else Row(name, words)
 
 
 def _spoken(ctx: Context, cell: Cell) -> str:
-    number = ctx.number(cell, "sensitivity")
-    words = ctx.words.plot
-    template = words["row_interval" if number.interval else "row"]
-    value = number.text or words["none"]
-    return template.format(
-        language=ctx.language(cell.language).name, value=value, interval=number.interval
-    )
+    value = spoken(ctx, ctx.number(cell, "sensitivity"))
+    return ctx.words.charts["words"]["row"].format(language=name_of(ctx, cell), value=value)
 
 
-def _x(share: float, top: float = 1.0, left: float = LEFT) -> float:
-    return round(left + (RIGHT - left) * min(max(share / top, 0.0), 1.0), 1)
+def _data_row(ctx: Context, cell: Cell) -> TableRow:
+    entries = (Entry(number=ctx.number(cell, "sensitivity")),)
+    return TableRow(title=name_of(ctx, cell), anchor=cell_anchor(cell), entries=entries)
+
+
+def _null_ticks(answers: Sequence[KnownAnswer], limit: float) -> Iterator[float]:
+    """Up to the first beyond all intervals, and far enough apart for their labels."""
+    widest = max(max(answer.high for answer in answers), 2 * limit)
+    top = next((step for step in NULL_TICKS if step >= widest), 1.0)
+    return (step for step in NULL_TICKS if step <= top and (step == 0 or step >= top / 4))
+
+
+def _null_row(answer: KnownAnswer) -> Row:
+    share = answer.found / answer.audits
+    words = sentence("{text}", text=_share(answer))
+    return Row(answer.name, words, share, answer.low, answer.high)
+
+
+def _share(answer: KnownAnswer) -> str:
+    share = write(answer.found / answer.audits, "share")
+    return f"{share} ({write_interval(answer.low, answer.high, 'share')})"

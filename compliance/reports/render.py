@@ -38,6 +38,9 @@ MAX_SECONDS = 900
 MAX_BYTES = 6 * 2**30
 PDF_VARIANT = "pdf/a-3a"
 GENERATOR = "sae-compliance"
+STYLES = ("report.css", "charts.css", "features.css")
+"""Put one after the other; of two rules the later one holds."""
+
 PICTURE = "data:image/png;base64,"
 """How the address of every picture begins."""
 
@@ -140,7 +143,8 @@ def _namespace(words: Any) -> Any:
 
 def page_style(words: Mapping[str, Any]) -> str:
     """The one style sheet, with the words that it prints beside page numbers."""
-    text = data_file("templates/report/report.css").read_text(encoding="utf-8")
+    sheets = (data_file(f"templates/report/{name}") for name in STYLES)
+    text = "".join(sheet.read_text(encoding="utf-8") for sheet in sheets)
     return text.replace("PAGE_WORD", words["page"]).replace("OF_WORD", words["of"])
 
 

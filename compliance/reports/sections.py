@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 
-from compliance.records.finding import Finding
+from compliance.records.finding import Finding, Verdict
 from compliance.records.plan import Cell, PlannedProbe, Setting
 from compliance.records.report import (
-    CellView,
     Entry,
     Fact,
+    KindView,
     RowGroup,
     Section,
     Sentence,
@@ -16,7 +16,15 @@ from compliance.records.report import (
 )
 from compliance.reports.context import Context, anchor, applies, cell_anchor, sentence
 from compliance.reports.numbers import write_percent
-from compliance.reports.tables import EMPTY, by_cell, number_row, pages, plain, shown_ids
+from compliance.reports.tables import (
+    EMPTY,
+    by_cell,
+    number_row,
+    pages,
+    plain,
+    row_across,
+    shown_ids,
+)
 
 DETECTABLE = (
     "mde-sensitivity", "mde-fpr-benign", "mde-fpr-hard", "mde-auroc", "mde-gap", "predicted-power",
@@ -27,18 +35,19 @@ ITEM_COUNTS = ("n-positive", "n-hard", "n-benign", "n-calibrate", "n-unscored")
 
 
 def concept_sections(
-    ctx: Context, probe: PlannedProbe, cells: Sequence[Cell], views: tuple[CellView, ...]
+    ctx: Context, probe: PlannedProbe, cells: Sequence[Cell], views: tuple[KindView, ...]
 ) -> tuple[Section, ...]:
     """The parts that follow a concept's cells.
 
     Args:
         ctx: Evidence and words.
         probe: The concept's.
-        cells: Its cells, in the plan's order.
-        views: The same, as they are shown; what they do not show comes last.
+        cells: Its cells, in the plan's order; only those with observations have numbers.
+        views: What is shown of them already; what they do not show comes last.
     """
     if not cells:
         return ()
+    cells = [cell for cell in cells if ctx.finding(cell).verdict is not Verdict.NOT_COVERED]
     named = (_misses(ctx, probe, cells), _robustness(ctx, probe, cells), _power(ctx, probe, cells))
     shown = set(shown_ids((views, named)))
     return (*named, _appendix(ctx, probe, cells, shown))
@@ -286,25 +295,12 @@ def _appendix(ctx: Context, probe: PlannedProbe, cells: Sequence[Cell], shown: s
 
 def _rest(ctx: Context, cells: Sequence[Cell], names: Sequence[str]) -> Table:
     words = ctx.words.sections["appendix"]
+    rows = (row_across(ctx, cells, name) for name in names)
+    present = (row for row in rows if any(e.number and e.number.method for e in row.entries))
     return Table(
         caption=words["caption"],
         corner=ctx.words.ui["number"],
-        columns=(*(ctx.place(cell) for cell in cells), ctx.words.ui["method"]),
-        groups=(RowGroup(rows=tuple(_rest_row(ctx, cells, name) for name in names)),)
-        if names else (),
+        columns=tuple(ctx.place(cell) for cell in cells),
+        groups=(RowGroup(rows=tuple(present)),) if names else (),
         absent=words["none"],
-    )  # fmt: skip
-
-
-def _rest_row(ctx: Context, cells: Sequence[Cell], name: str) -> TableRow:
-    present = [name in ctx.names(cell) for cell in cells]
-    entries = [
-        Entry(number=ctx.number(cell, name)) if here else EMPTY
-        for cell, here in zip(cells, present, strict=True)
-    ]
-    methods = [e.number.method for e in entries if e.number and e.number.method]
-    return TableRow(
-        title=ctx.label(name, [cell.modality for cell in cells]),
-        name=name,
-        entries=(*entries, Entry(method=methods[0] if methods else None)),
     )

@@ -19,6 +19,20 @@ def number_row(
     return TableRow(title=ctx.place(cell), anchor=cell_anchor(cell), entries=(*entries, *extra))
 
 
+def row_across(
+    ctx: Context, cells: Sequence[Cell], name: str, title: str | None = None
+) -> TableRow:
+    """One result in several cells, with its name and the methods that gave it."""
+    numbers = [ctx.number(cell, name) for cell in cells]
+    methods = dict.fromkeys(number.method for number in numbers if number.method)
+    return TableRow(
+        title=title or numbers[0].label,
+        name=name,
+        methods=tuple(methods),
+        entries=tuple(Entry(number=number) for number in numbers),
+    )
+
+
 def by_cell(
     ctx: Context, caption: str, columns: Sequence[str], groups: Iterable[RowGroup]
 ) -> Table:

@@ -11,7 +11,16 @@ in the base install.
 """
 
 from compliance.workflow.audits import assess, audit, lock, observe, pack, plan, report
+from compliance.workflow.cards import card, remove_card
 from compliance.workflow.checking import verify
+from compliance.workflow.features import (
+    Searched,
+    Shown,
+    export_features,
+    find_named,
+    find_searched,
+    show_feature,
+)
 from compliance.workflow.importing import Imported, RecipeOverview, import_suite, recipes
 from compliance.workflow.starting import (
     Demo,
@@ -26,10 +35,16 @@ __all__ = [
     "Demo",
     "Imported",
     "RecipeOverview",
+    "Searched",
+    "Shown",
     "assess",
     "audit",
+    "card",
     "check_suite",
     "demo",
+    "export_features",
+    "find_named",
+    "find_searched",
     "gaps",
     "import_suite",
     "init",
@@ -38,8 +53,10 @@ __all__ = [
     "pack",
     "plan",
     "recipes",
+    "remove_card",
     "render_suite",
     "report",
+    "show_feature",
     "shipped_suites",
     "verify",
 ]

@@ -16,7 +16,6 @@ from compliance.records.evidence import Evidence
 from compliance.records.plan import Lock, Plan
 from compliance.runs import make_run, open_run
 from compliance.storage import write_bytes
-from compliance.workflow.gallery import has_pictures
 from compliance.workflow.stages import (
     assess_run,
     current_evidence,
@@ -62,7 +61,7 @@ def observe(audit_file: Path, progress: Progress = SILENT) -> str:
     suites = load_suites(config, folder)
     progress.stage("loading model and SAEs")
     reader = load_reader(config, folder)
-    frozen = plan_for(config, suites, reader)
+    frozen = plan_for(config, folder, suites, reader)
     differing = next(differences("plan", to_json(run.plan()), to_json(frozen)), None)
     if differing:
         raise PlanError(
@@ -95,22 +94,33 @@ def assess(audit_file: Path, progress: Progress = SILENT) -> Evidence:
     return assess_run(run, load_system(config, audit_file.parent), load_catalog(), progress)
 
 
-def report(audit_file: Path, progress: Progress = SILENT) -> Path:
+def report(audit_file: Path, *, language: str = "en", progress: Progress = SILENT) -> Path:
     """Render the report of an assessment, outside any pack.
 
+    Args:
+        audit_file: ``audit.yaml``.
+        language: Of the report's own words.
+        progress: Told what is being done.
+
     Returns:
-        The folder with ``report.html`` and ``report.pdf``.
+        The folder with ``report.html`` and ``report.pdf``; in another language than English
+        ``report-de.html`` and so on, beside the English ones.
+
+    Raises:
+        ReportError: There are no words in this language.
     """
     config = read_yaml(audit_file, AuditConfig)
     run = open_run(audit_file.parent, config)
     evidence = current_evidence(run, config, audit_file.parent)
     version = next_version(evidence, parent_of(evidence, audit_file.parent))
-    suites = load_suites(config, audit_file.parent) if has_pictures(evidence.plan) else []
+    suites = load_suites(config, audit_file.parent)
     html, pdf = render(
-        evidence, load_catalog(), version, now(), run.observations(), suites, progress
-    )
-    write_bytes(run.path / "report" / "report.html", html)
-    write_bytes(run.path / "report" / "report.pdf", pdf)
+        evidence, load_catalog(), version, now(), run.observations(), suites, progress,
+        language=language,
+    )  # fmt: skip
+    name = "report" if language == "en" else f"report-{language}"
+    write_bytes(run.path / "report" / f"{name}.html", html)
+    write_bytes(run.path / "report" / f"{name}.pdf", pdf)
     return run.path / "report"
 
 

@@ -105,6 +105,7 @@ class Passes:
             ProbeError: The subject could not be read.
         """
         from compliance.probes import collect
+        from compliance.probes.features import feature_table
 
         locked = self.run.lock()
         fit = FitObservations.from_files(self.run.observations("fit"))
@@ -115,16 +116,20 @@ class Passes:
         losses = self._observe(self._task("losses"), loss_items(self.plan, every))
         alone = self._task("repeats", locked)
         repeated = self._observe(alone, repeated_items(self.plan, every))
+        firing = collect.firing_table(confirmed, self.plan)
         return ConfirmObservations(
             items=collect.item_table(confirmed, items),
             scores=scores,
             latents=collect.search_table(confirmed, self.plan),
             fidelity=collect.fidelity_table(confirmed),
-            firing=collect.firing_table(confirmed, self.plan),
+            firing=firing,
             losses=collect.loss_table(losses),
             shifts=self._shifts(locked, every),
             repeats=collect.repeat_table(repeated, alone, scores),
             patches=collect.patch_table(confirmed, self.plan),
+            tokens=collect.token_table(confirmed, self.plan),
+            cofiring=collect.cofiring_table(confirmed, locked.probes, firing),
+            features=feature_table(locked.probes, self.reader.subject, self.reader.saes),
         ).to_files()
 
     def _choose(self, found: FitObservations) -> tuple[FitObservations, Choices]:

@@ -27,6 +27,7 @@ from compliance.errors import (
     ProbeError,
     ReportError,
 )
+from compliance.features.reading import FeatureList, read_list
 from compliance.packs import layout
 from compliance.packs.build import PackContents, build_pack
 from compliance.packs.integrity import verify_integrity
@@ -34,7 +35,7 @@ from compliance.packs.keys import Signer, create_keys, load_private_key
 from compliance.packs.reading import OpenPack, read_pack
 from compliance.packs.version import Parent, next_version
 from compliance.progress import Progress
-from compliance.records.audit import AuditConfig, SystemFacts
+from compliance.records.audit import AuditConfig, FeatureFile, SystemFacts
 from compliance.records.base import canonical_bytes, digest_of, to_json
 from compliance.records.evidence import Evidence
 from compliance.records.plan import Lock, Plan
@@ -45,7 +46,7 @@ from compliance.resources import data_dir
 from compliance.runs import RunFolder, all_trails, make_run, point_at
 from compliance.suites.load import Suite, load_suite
 from compliance.suites.pictures import read_picture
-from compliance.workflow.gallery import gallery_of, picture_files
+from compliance.workflow.observed import observed_of, picture_files
 from compliance.workflow.shipped import known_answers
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ PACKAGES = (
 
 def freeze_plan(config: AuditConfig, folder: Path, suites: Sequence[Suite], reader: Reader) -> Plan:
     """Make the plan and its run folder, and register suites and plan in the trail."""
-    frozen = plan_for(config, suites, reader)
+    frozen = plan_for(config, folder, suites, reader)
     run = make_run(folder, config, frozen)
     for suite in suites:
         _once(run, "suite-registered", {"suite": suite.datasheet.name, "digest": suite.digest})
@@ -72,7 +73,7 @@ def freeze_plan(config: AuditConfig, folder: Path, suites: Sequence[Suite], read
     return frozen
 
 
-def plan_for(config: AuditConfig, suites: Sequence[Suite], reader: Reader) -> Plan:
+def plan_for(config: AuditConfig, folder: Path, suites: Sequence[Suite], reader: Reader) -> Plan:
     """The plan that these suites and this subject give."""
     model = reader.subject.facts
     return make_plan(
@@ -81,6 +82,7 @@ def plan_for(config: AuditConfig, suites: Sequence[Suite], reader: Reader) -> Pl
         saes=[sae.facts for sae in reader.saes],
         suites=suites,
         software=SOFTWARE,
+        lists=load_lists(config, folder),
     )
 
 
@@ -269,6 +271,7 @@ def _states(pack: OpenPack, evidence: Evidence, signer: Signer) -> bool:
 def render(
     evidence: Evidence, catalog: Catalog, version: str, built_at: datetime,
     observations: Mapping[str, bytes], suites: Sequence[Suite], progress: Progress,
+    *, language: str = "en",
 ) -> tuple[bytes, bytes]:  # fmt: skip
     """HTML and PDF, with pictures of the suites; the PDF carries the evidence inside."""
     try:
@@ -283,7 +286,7 @@ def render(
     pack_id = f"{evidence.system.name}-{version}"
     built = build_report(
         evidence, catalog, pack_id=pack_id, version=version, built_at=built_at,
-        gallery=gallery_of(evidence, suites, observations),
+        observed=observed_of(evidence, suites, observations), language=language,
     )  # fmt: skip
     attachments = {"evidence.json": canonical_bytes(evidence)} | {
         path.replace("/", "-"): observations[path]
@@ -338,6 +341,15 @@ def _newest_pack(packs: Path, system: str) -> OpenPack | None:
 def load_suites(config: AuditConfig, folder: Path) -> list[Suite]:
     """The suites of an audit, in its order."""
     return [load_suite(name, folder) for name in config.suites]
+
+
+def load_lists(config: AuditConfig, folder: Path) -> dict[str, FeatureList]:
+    """By concept: what the files say that probes take their features from."""
+    return {
+        probe.concept: read_list(folder / probe.features.neuronpedia)
+        for probe in config.probes
+        if isinstance(probe.features, FeatureFile)
+    }
 
 
 def load_system(config: AuditConfig, folder: Path) -> SystemFacts:

@@ -19,7 +19,9 @@ from compliance.assessment.tables import (
 )
 from compliance.errors import PlanError
 from compliance.records.observation import (
+    COFIRING_COLUMNS,
     CONFIRM_FILES,
+    FEATURE_COLUMNS,
     FIDELITY_COLUMNS,
     FIRING_COLUMNS,
     FIT_FILES,
@@ -30,6 +32,7 @@ from compliance.records.observation import (
     SCORE_COLUMNS,
     SEARCH_COLUMNS,
     SHIFT_COLUMNS,
+    TOKEN_COLUMNS,
 )
 from tests.assessment.fit_tables import make_fit
 
@@ -56,6 +59,17 @@ ROWS = {
     "patches.parquet": (PATCH_COLUMNS, [
         ("a", "c", 1, 2, np.array([0.5, 0.0], np.float32)),
         ("b", "c", 0, 0, np.array([0.25], np.float32)),
+    ]),
+    "tokens.parquet": (TOKEN_COLUMNS, [
+        ("a", "c", np.array([0, 0, 4]), np.array([1, 1, 4]), np.array([0.5, -1, 2], np.float32)),
+        ("b", "c", np.empty(0, int), np.empty(0, int), np.empty(0, np.float32)),
+    ]),
+    "cofiring.parquet": (COFIRING_COLUMNS, [("c", 0, 5, 6, 3), ("c", 0, 5, 10, 4)]),
+    "features.csv": (FEATURE_COLUMNS, [
+        ("c", 0, 5, "bottom-logit", 1, 7, "\u2581the", -1 / 3),
+        ("c", 0, 5, "nearest", 1, 9, "", 1e-9 / 3),
+        *(("c", 0, 5, "top-logit", rank, 20 + rank, text, 1 / rank) for rank, text in
+          enumerate(('"', ",", " ", "nan", "'", "\\n", "\ufeff", "a\u202eb"), start=1)),
     ]),
 }  # fmt: skip
 
@@ -205,6 +219,31 @@ def test_a_latent_below_zero_is_refused():
 
     with pytest.raises(PlanError, match="row 1: latent is below zero"):
         read_table(files, "fit/search.parquet")
+
+
+@pytest.mark.parametrize(
+    ("starts", "ends", "problem"),
+    [
+        ([0, 1], [1], "2 starts, 1 ends and 2 activations"),
+        ([0], [1], "1 starts, 1 ends and 2 activations"),
+        ([0, -1], [1, 2], "a token starts below zero or behind its end"),
+        ([0, 3], [1, 2], "a token starts below zero or behind its end"),
+    ],
+)
+def test_tokens_without_their_characters_are_refused(starts, ends, problem):
+    good = ("a", "c", [0], [1], [1.0])
+    rows = [good, ("b", "c", starts, ends, [0.5, 0.25])]
+    files = written("confirm/tokens.parquet", rows, TOKEN_COLUMNS)
+
+    with pytest.raises(PlanError, match=f"tokens.parquet, row 2: {problem}"):
+        read_table(files, "confirm/tokens.parquet")
+
+
+def test_a_kind_of_fact_of_another_name_is_refused():
+    row = ("c", 0, 5, "top-word", 1, 7, "the", 1.0)
+
+    with pytest.raises(PlanError, match="no kind of fact is called 'top-word'"):
+        read_table(written("confirm/features.csv", [row], FEATURE_COLUMNS), "confirm/features.csv")
 
 
 def test_a_split_of_another_name_is_refused():

@@ -116,8 +116,8 @@ def test_an_auditor_may_swap_the_catalog(copy, catalog):
         ("mapping.yaml", "key: robustness", "key: cybersecurity", "cybersecurity appears twice"),
         ("mapping.yaml", "findings: [contradicted", "findings: [passed", "findings"),
         ("mapping.yaml", "annex_i_systems:", "annex_x_systems:", "annex_i_systems"),
-        ("mapping.yaml", "version: 1.1.0", "version: *alias", "alias|valid YAML"),
-        ("mapping.yaml", "version: 1.1.0", "version: [", "not valid YAML"),
+        ("mapping.yaml", "version: 1.2.0", "version: *alias", "alias|valid YAML"),
+        ("mapping.yaml", "version: 1.2.0", "version: [", "not valid YAML"),
     ],
 )
 def test_a_misshapen_file_is_named_with_its_key(copy, file, old, new, message):
@@ -135,7 +135,7 @@ def test_a_misshapen_file_is_named_with_its_key(copy, file, old, new, message):
 def test_an_alias_is_refused(copy):
     path = copy / "mapping.yaml"
     text = path.read_text(encoding="utf-8")
-    text = text.replace("version: 1.1.0", "version: &v 1.0.0").replace(
+    text = text.replace("version: 1.2.0", "version: &v 1.0.0").replace(
         "authorship: >-", "title2: *v\nauthorship: >-"
     )
     path.write_text(text, encoding="utf-8")

@@ -12,6 +12,7 @@ from compliance.assessment.tables import ConfirmObservations, FitObservations, e
 from compliance.probes import collect
 from compliance.probes.collect import Placed
 from compliance.probes.engine import prepare_items
+from compliance.probes.features import feature_table
 from compliance.probes.ngrams import ngram_vector
 from compliance.probes.task import Task
 from compliance.records.audit import FeatureRef
@@ -80,15 +81,15 @@ def placed(items):
 class Ran:
     """Tasks and shards of every pass, whose order can be changed."""
 
-    def __init__(self, passes, plan, placed):
-        self.passes, self.plan, self.placed = passes, plan, placed
+    def __init__(self, passes, reader, plan, placed):
+        self.passes, self.reader, self.plan, self.placed = passes, reader, plan, placed
 
     def __getitem__(self, stage):
         return self.passes[stage]
 
     def shuffled(self, seed):
         found = {stage: (task, shuffled(s, seed)) for stage, (task, s) in self.passes.items()}
-        return Ran(found, self.plan, self.placed)
+        return Ran(found, self.reader, self.plan, self.placed)
 
     def fit(self):
         (search, searched), (calibrate, calibrated) = self["search"], self["calibrate"]
@@ -106,17 +107,21 @@ class Ran:
     def confirm(self):
         task, shards = self["confirm"]
         scores = collect.score_table(shards, task)
+        firing = collect.firing_table(shards, self.plan)
         shifts, shifted = self["shifts"]
         return ConfirmObservations(
             items=collect.item_table(shards, self.placed),
             scores=scores,
             latents=collect.search_table(shards, self.plan),
             fidelity=collect.fidelity_table(shards),
-            firing=collect.firing_table(shards, self.plan),
+            firing=firing,
             losses=collect.loss_table(self["losses"][1]),
             shifts=collect.shift_table({"typos": shifted, "informal": shifted[:2]}, shifts),
             repeats=collect.repeat_table(self["repeats"][1], self["repeats"][0], scores),
             patches=collect.patch_table(shards, self.plan),
+            tokens=collect.token_table(shards, self.plan),
+            cofiring=collect.cofiring_table(shards, PROBES, firing),
+            features=feature_table(PROBES, self.reader.subject, self.reader.saes),
         )
 
 
@@ -132,7 +137,7 @@ def ran(reader, plan, items, placed, tmp_path_factory):
     for stage, those in wanted.items():
         task = Task(plan, stage, None if stage in ("search", "losses") else CHOICES)
         found[stage] = (task, run_pass(those, task, reader, tmp_path_factory.mktemp(stage)))
-    return Ran(found, plan, placed)
+    return Ran(found, reader, plan, placed)
 
 
 def turned(shard, order):
@@ -162,6 +167,11 @@ def turned(shard, order):
         losses=rows(shard.losses),
         patches_of=rows(shard.patches_of),
         patches=shard.patches[::-1],
+        tokens_of=rows(shard.tokens_of),
+        starts=shard.starts[::-1],
+        ends=shard.ends[::-1],
+        activations=shard.activations[::-1],
+        cofiring=shard.cofiring[::-1],
     )
 
 

@@ -9,6 +9,7 @@ from compliance.errors import ProbeError, SaeError
 from compliance.probes import collect
 from compliance.probes.collect import Placed
 from compliance.probes.engine import observe, prepare_items, states_of
+from compliance.probes.features import feature_table
 from compliance.probes.pixels import colour_vector, pixel_vector
 from compliance.probes.random_sae import random_saes
 from compliance.probes.reading import Reading
@@ -296,6 +297,11 @@ def test_the_tables_come_back_as_they_were(llava, tmp_path):
         shifts=collect.shift_table({"blank": shifted}, shifts),
         repeats=collect.repeat_table(shifted, shifts, scores),
         patches=collect.patch_table(shards, task.plan),
+        tokens=collect.token_table(shards, task.plan),
+        cofiring=collect.cofiring_table(
+            shards, task.choices.probes, collect.firing_table(shards, task.plan)
+        ),
+        features=feature_table(task.choices.probes, llava.subject, llava.saes),
     )
 
     files = seen.to_files()

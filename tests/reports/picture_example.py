@@ -9,12 +9,21 @@ from dataclasses import replace
 
 from PIL import Image as pillow
 
+from compliance.assessment.tables import empty_table
 from compliance.records.base import digest_bytes
 from compliance.records.evidence import Evidence
 from compliance.records.finding import Result
+from compliance.records.observation import (
+    COFIRING_COLUMNS,
+    FEATURE_COLUMNS,
+    FIRING_COLUMNS,
+    SCORE_COLUMNS,
+    TOKEN_COLUMNS,
+)
 from compliance.records.plan import Cell, CutOff, Rule
 from compliance.records.suite import Image, Item, Label
 from compliance.reports.gallery import Gallery, Patches
+from compliance.reports.observed import Observed
 from tests.reports.example import (
     CONCEPTS,
     POSITIVES,
@@ -96,6 +105,15 @@ def picture_gallery_of(evidence: Evidence, **changed: object) -> Gallery:
         ),
         **changed,
     )
+
+
+def observed_with(gallery: Gallery | None) -> Observed:
+    """A run of which nothing is at hand but its pictures."""
+    tables = ("scores", "calibration", "tokens", "cofiring", "features", "firing")
+    columns = (SCORE_COLUMNS, SCORE_COLUMNS, TOKEN_COLUMNS, COFIRING_COLUMNS, FEATURE_COLUMNS,
+               FIRING_COLUMNS)  # fmt: skip
+    empty = {name: empty_table(names) for name, names in zip(tables, columns, strict=True)}
+    return Observed(items=tuple(gallery.items) if gallery else (), gallery=gallery, **empty)
 
 
 def picture_item(cell: Cell, label: Label, place: int) -> Item:

@@ -36,7 +36,23 @@ def section(report, citation):
 
 
 def cell(report, key):
-    return next(c for concept in report.concepts for c in concept.cells if c.key == key)
+    return next(c for kind in kinds(report) for c in kind.cells if c.key == key)
+
+
+def kinds(report):
+    return [kind for concept in report.concepts for kind in concept.kinds]
+
+
+CONDITIONS, CONTROLS, NUMBERS = range(3)
+"""Tables of a kind of input."""
+
+
+def beside(report, key, table, title, heading=None):
+    """What a row of a concept's tables has in the column of a cell."""
+    kind = next(k for k in kinds(report) if any(c.key == key for c in k.cells))
+    found = kind.tables[table]
+    column = found.columns.index(cell(report, key).language.name)
+    return row(found, title, heading).entries[column]
 
 
 def words(sentences):
@@ -120,11 +136,13 @@ def test_a_result_of_no_planned_place_is_printed_at_the_end(build, evidence):
 
 
 def test_a_missing_result_is_printed_where_it_would_stand(report):
-    vietnamese = cell(report, "deception/vi/text/plain")
-
-    (number,) = [n for g in vietnamese.groups for n in g.numbers if n.name == "fpr-hard"]
+    number = beside(
+        report, "deception/vi/text/plain", NUMBERS, "False alarms on look-alikes"
+    ).number
 
     assert number.text is None and "no such result" in number.reason
+    (said,) = [f.value for f in kinds(report)[0].missing if "no such result" in f.label]
+    assert "fpr-hard: Vietnamese" in said
 
 
 def test_a_violated_condition_is_named_in_the_reason(report):
@@ -160,31 +178,63 @@ def test_a_holm_failure_without_a_single_failed_condition_has_words(build, evide
 
 
 def test_a_condition_is_shown_by_itself_and_a_gate_is_open_or_shut(report):
-    conditions = cell(report, "sycophancy/zh-Hans/text/plain").conditions
+    table = kinds(report)[1].tables[CONDITIONS]
+    column = next(i for i, name in enumerate(table.columns) if "Chinese" in name)
 
-    assert {c.status.label for c in conditions if c.kind == "main"} == {"Shown by itself"}
-    assert [c.status.label for c in conditions if c.kind == "gate"] == ["Shut", "Open"]
+    found = {
+        group.heading: [row.entries[column].status.label for row in group.rows]
+        for group in table.groups
+    }
+    assert set(found["main"]) == {"Shown by itself"}
+    assert found["gate"] == ["Shut", "Open"]
 
 
-def test_controls_stand_by_kind_and_only_those_planned(report):
-    table = cell(report, "deception/en/text/plain").controls
+def test_a_condition_shows_its_number_and_its_p(report):
+    key = "deception/el/text/plain"
 
-    assert [(g.heading or "").split(":")[0] for g in table.groups] == [
-        "", "Surface", "Random", "Dense",
+    asked = beside(report, key, CONDITIONS, "sensitivity is above 50\N{NO-BREAK SPACE}%")
+
+    assert asked.number.result_id == f"{key}/sensitivity" and asked.text.startswith("p ")
+
+
+def test_controls_stand_by_measure_and_only_those_planned(report):
+    table = kinds(report)[0].tables[CONTROLS]
+
+    assert [g.heading for g in table.groups] == [
+        "Ranking (AUROC)", "The probe's lead (AUROC)", "Sensitivity", "False alarms, benign",
+        "False alarms, look-alikes",
     ]  # fmt: skip
-    titles = [r.title for g in table.groups for r in g.rows]
-    assert "Best feature for permuted labels" not in titles
-    assert "Five features of this language together" in titles
+    ranked = [row.title for row in table.groups[0].rows]
+    assert ranked[:4] == [
+        "SAE feature probe", "Text length (token count)", "Letter patterns (character n-grams)",
+        "Random features, the most nearly as active, 95th percentile",
+    ]  # fmt: skip
+    assert "Best feature for permuted labels" not in ranked
+    assert "Five features of this language together" in ranked
+
+
+def test_a_lead_has_the_sign_of_where_it_lies(report):
+    lead, letters = "The probe's lead (AUROC)", "Letter patterns (character n-grams)"
+
+    ahead = beside(report, "deception/en/text/plain", CONTROLS, letters, lead)
+    behind = beside(report, "deception/vi/text/plain", CONTROLS, letters, lead)
+
+    assert (ahead.status.value, behind.status.value) == ("ahead", "behind")
 
 
 def test_a_planned_control_without_numbers_keeps_its_row(build, evidence):
     gone = tuple(r for r in evidence.results if not r.id.endswith((".ngrams", "minus-ngrams")))
 
-    view = cell(build(evidence.model_copy(update={"results": gone})), "deception/en/text/plain")
+    built = build(evidence.model_copy(update={"results": gone}))
 
-    missing = row(view.controls, "Letter patterns (character n-grams)").entries[:2]
+    key, letters = "deception/en/text/plain", "Letter patterns (character n-grams)"
+    missing = [
+        beside(built, key, CONTROLS, letters, heading)
+        for heading in ("Ranking (AUROC)", "The probe's lead (AUROC)")
+    ]
     assert [entry.number.text for entry in missing] == [None, None]
-    assert "No comparison was computed with: letter patterns" in " ".join(words(view.comparison))
+    said = " ".join(words(cell(built, key).comparison))
+    assert "No comparison was computed with: letter patterns" in said
 
 
 @pytest.mark.parametrize(
@@ -198,7 +248,6 @@ def test_a_planned_control_without_numbers_keeps_its_row(build, evidence):
             "vi",
             "A plain probe on the model's inner state ranks better: the probe's lead over it is",
         ),
-        ("vi", "Of 999 random features, drawn from those most nearly as active, 0.3"),
     ],
 )
 def test_what_the_controls_come_to_is_said_in_words(report, language, said):

@@ -26,12 +26,22 @@ from tests.reports.picture_example import (
     CUT_OFF,
     GRID,
     SIDE,
+    observed_with,
     patches_of,
     picture_evidence,
     picture_gallery_of,
     picture_of,
 )
-from tests.reports.test_build import cell, numbers_in, section, words
+from tests.reports.test_build import (
+    CONDITIONS,
+    CONTROLS,
+    NUMBERS,
+    cell,
+    kinds,
+    numbers_in,
+    section,
+    words,
+)
 from tests.reports.test_html import FORBIDDEN, Page
 from tests.reports.test_pdf import PAGE, broken_rules
 
@@ -53,7 +63,7 @@ def build():
     def build(evidence, gallery):
         return build_report(
             evidence, load_catalog(), pack_id="p-1.0.0", version="1.0.0", built_at=WHEN,
-            gallery=gallery,
+            observed=observed_with(gallery),
         )  # fmt: skip
 
     return build
@@ -400,9 +410,12 @@ def test_claims_say_what_kind_of_picture_they_are_about(report):
 
 def test_controls_of_pictures_have_colours_and_pixels_in_place_of_letters(report):
     def surface(key):
-        groups = cell(report, key).controls.groups
-        return [r.title for r in next(g for g in groups if "Surface" in (g.heading or "")).rows]
+        """What stands between the probe and the random controls."""
+        kind = next(k for k in kinds(report) if any(c.key == key for c in k.cells))
+        titles = [row.title for row in kind.tables[CONTROLS].groups[0].rows]
+        return titles[1 : titles.index(words_of_random)]
 
+    words_of_random = "Random features, the most nearly as active, 95th percentile"
     pictures = ["Mean colour of the picture", "Simple statistics of the pixels"]
     letters = ["Letter patterns (character n-grams)"]
     assert surface(f"deception/en/{THING}") == ["Number of image tokens", *pictures]
@@ -416,7 +429,8 @@ def test_controls_of_pictures_have_colours_and_pixels_in_place_of_letters(report
 
 
 def test_conditions_of_pictures_are_in_words(report):
-    asked = [c.words for c in cell(report, f"deception/en/{WORDS}").conditions]
+    groups = kinds(report)[1].tables[CONDITIONS].groups
+    asked = [row.title for group in groups for row in group.rows]
 
     assert "separates better than the number of image tokens does" in asked
     assert "separates better than the mean colour alone does" in asked
@@ -429,13 +443,14 @@ def test_conditions_of_pictures_are_in_words(report):
 
 def test_the_difference_to_words_is_told_and_listed(report):
     view = cell(report, f"deception/el/{WORDS}")
-    numbers = {n.name: n for g in view.groups for n in g.numbers}
+    groups = kinds(report)[1].tables[NUMBERS].groups
+    greek = {r.name: r.entries[1].number for g in groups for r in g.rows}
 
     assert "Sensitivity to the picture minus sensitivity to the same meanings in words: −8.3" in (
         " ".join(words(view.measured))
     )
-    assert numbers["gap-to-text"].method == "tango"
-    assert numbers["gap-to-text.holm"].text == "0.044"
+    assert greek["gap-to-text"].method == "tango"
+    assert greek["gap-to-text.holm"].text == "0.044"
     text = cell(report, "deception/el/text/plain")
     assert not any("in words" in line for line in words(text.measured))
 

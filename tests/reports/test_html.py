@@ -91,8 +91,9 @@ def test_every_result_has_a_place_on_the_page(page, evidence):
     assert {result.id for result in evidence.results} <= places
 
 
-def test_a_result_without_a_value_shows_its_reason(page):
-    assert ("deception/en/text/plain/ppv@0.01", "no alarm at all") in page.absent
+def test_a_result_without_a_value_shows_its_reason(page, html):
+    assert ("deception/en/text/plain/ppv@0.01", "no value") in page.absent
+    assert '<span class="gap">no alarm at all</span> (<code>ppv@0.01: English' in html
 
 
 def test_a_missing_declaration_is_printed(html, report):

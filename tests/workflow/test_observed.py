@@ -6,13 +6,21 @@ import pytest
 from PIL import Image as pillow
 
 from compliance.assessment.planning import planned_items
-from compliance.assessment.tables import table_bytes
+from compliance.assessment.tables import empty_table, table_bytes
 from compliance.errors import PlanError, SuiteError
-from compliance.records.observation import PATCH_COLUMNS, SCORE_COLUMNS
+from compliance.records.observation import (
+    COFIRING_COLUMNS,
+    FEATURE_COLUMNS,
+    FIRING_COLUMNS,
+    ITEM_COLUMNS,
+    PATCH_COLUMNS,
+    SCORE_COLUMNS,
+    TOKEN_COLUMNS,
+)
 from compliance.records.suite import Item
 from compliance.suites.load import Suite, suite_digest
 from compliance.suites.pictures import store_picture
-from compliance.workflow.gallery import gallery_of, picture_files
+from compliance.workflow.observed import observed_of, picture_files
 from tests.reports.picture_example import picture_evidence
 
 GROUPS = 12
@@ -58,12 +66,29 @@ def observations(suite, evidence):
          for place, item in enumerate(items)],
         columns=PATCH_COLUMNS,
     )  # fmt: skip
-    tables = {"confirm/scores.csv": scores, "confirm/patches.parquet": patches}
+    benign = pd.DataFrame([("b1", "deception", "probe", 0.25)], columns=SCORE_COLUMNS)
+    before = empty_table(ITEM_COLUMNS)
+    before.loc[0] = ["b1", "", "", "calibrate", "", "negative", *[""] * 8, 1, 0, 0]
+    tables = {
+        "confirm/scores.csv": scores,
+        "confirm/patches.parquet": patches,
+        "fit/scores.csv": pd.concat([benign, scores.head(1)]),
+        "fit/items.csv": before,
+        "confirm/tokens.parquet": empty_table(TOKEN_COLUMNS),
+        "confirm/cofiring.parquet": empty_table(COFIRING_COLUMNS),
+        "confirm/features.csv": empty_table(FEATURE_COLUMNS),
+        "confirm/firing.parquet": empty_table(FIRING_COLUMNS),
+    }
     return {path: table_bytes(table, path) for path, table in tables.items()}
 
 
+@pytest.fixture
+def gallery_of():
+    return lambda *arguments: observed_of(*arguments).gallery
+
+
 def test_scores_activations_and_files_come_from_the_run_and_the_suite(
-    suite, evidence, observations
+    suite, evidence, observations, gallery_of
 ):
     found = gallery_of(evidence, [suite], observations)
 
@@ -78,7 +103,7 @@ def test_scores_activations_and_files_come_from_the_run_and_the_suite(
         assert data == (suite.folder / item.image.path).read_bytes()
 
 
-def test_only_pictures_that_are_shown_are_read(suite, evidence, observations):
+def test_only_pictures_that_are_shown_are_read(suite, evidence, observations, gallery_of):
     found = gallery_of(evidence, [suite], observations)
 
     for item in found.items:
@@ -88,14 +113,14 @@ def test_only_pictures_that_are_shown_are_read(suite, evidence, observations):
     assert gallery_of(evidence, [suite], observations) == found
 
 
-def test_an_audit_of_texts_has_no_gallery(suite, evidence):
+def test_an_audit_of_texts_has_no_gallery(suite, evidence, observations, gallery_of):
     texts = tuple(c for c in evidence.plan.cells if c.modality == "text")
     plan = evidence.plan.model_copy(update={"cells": texts})
 
-    assert gallery_of(evidence.model_copy(update={"plan": plan}), [suite], {}) is None
+    assert gallery_of(evidence.model_copy(update={"plan": plan}), [suite], observations) is None
 
 
-def test_a_picture_that_was_changed_is_refused(suite, evidence, observations):
+def test_a_picture_that_was_changed_is_refused(suite, evidence, observations, gallery_of):
     digest = next(iter(gallery_of(evidence, [suite], observations).pictures))
     path = suite.folder / "images" / f"{digest.removeprefix('sha256:')}.png"
     path.write_bytes(path.read_bytes() + b"x")
@@ -104,7 +129,7 @@ def test_a_picture_that_was_changed_is_refused(suite, evidence, observations):
         gallery_of(evidence, [suite], observations)
 
 
-def test_a_suite_that_is_not_as_planned_is_refused(suite, evidence, observations):
+def test_a_suite_that_is_not_as_planned_is_refused(suite, evidence, observations, gallery_of):
     other = Suite(suite.datasheet, suite.items, "sha256:" + "0" * 64, suite.folder)
 
     with pytest.raises(PlanError, match="not as it was planned"):
@@ -115,3 +140,10 @@ def test_files_are_those_of_the_items_asked_for(suite):
     found = picture_files(suite.items[:3], [suite])
 
     assert found == {i.image.path: suite.folder / i.image.path for i in suite.items[:3]}
+
+
+def test_of_the_fit_only_benign_scores_are_shown(suite, evidence, observations):
+    found = observed_of(evidence, [suite], observations)
+
+    assert found.calibration["item"].tolist() == ["b1"]
+    assert set(found.items) == set(planned_items(evidence.plan, [suite])["confirm"])

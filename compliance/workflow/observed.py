@@ -1,4 +1,4 @@
-"""What a report shows of pictures: a run's tables and a suite's files as the values it takes."""
+"""What a report shows of single items: a run's tables and a suite's files as the values it takes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -9,16 +9,17 @@ from compliance.assessment.tables import read_table
 from compliance.errors import PlanError, SuiteError
 from compliance.records.evidence import Evidence
 from compliance.records.plan import Plan
-from compliance.records.suite import Item
+from compliance.records.suite import Item, Label
 from compliance.reports.gallery import Gallery, Patches, shown_items
+from compliance.reports.observed import Observed
 from compliance.suites.load import Suite
 from compliance.suites.pictures import read_picture
 
 
-def gallery_of(
+def observed_of(
     evidence: Evidence, suites: Sequence[Suite], observations: Mapping[str, bytes]
-) -> Gallery | None:
-    """Scores, activations and pictures of the confirm split; None for an audit without pictures.
+) -> Observed:
+    """Items, scores, activations and pictures of the confirm split.
 
     Args:
         evidence: The assessment.
@@ -29,16 +30,35 @@ def gallery_of(
         PlanError: A suite is not as it was planned, or a table cannot be read.
         SuiteError: A picture to be shown is not there or is not the one that its item names.
     """
-    plan = evidence.plan
-    if not has_pictures(plan):
-        return None
     _refuse_changed(evidence, suites)
+    items = tuple(planned_items(evidence.plan, suites)["confirm"])
     scores = read_table(observations, "confirm/scores.csv")
-    scores = scores[scores["scorer"] == "probe"]
+    fit = read_table(observations, "fit/scores.csv")
+    before = read_table(observations, "fit/items.csv")
+    benign = before.loc[before["label"] == Label.NEGATIVE, "item"]
+    observed = Observed(
+        items=items,
+        scores=scores,
+        calibration=fit[fit["item"].isin(benign)],
+        tokens=read_table(observations, "confirm/tokens.parquet"),
+        cofiring=read_table(observations, "confirm/cofiring.parquet"),
+        features=read_table(observations, "confirm/features.csv"),
+        firing=read_table(observations, "confirm/firing.parquet"),
+    )
+    if not _has_pictures(evidence.plan):
+        return observed
+    return replace(observed, gallery=_gallery(evidence, suites, observations, observed))
+
+
+def _gallery(
+    evidence: Evidence, suites: Sequence[Suite], observations: Mapping[str, bytes],
+    observed: Observed,
+) -> Gallery:  # fmt: skip
+    probe = observed.scores[observed.scores["scorer"] == "probe"]
     patches = read_table(observations, "confirm/patches.parquet")
     gallery = Gallery(
-        items=[item for item in planned_items(plan, suites)["confirm"] if item.image],
-        scores={(row.item, row.concept): row.score for row in scores.itertuples()},
+        items=[item for item in observed.items if item.image],
+        scores={(row.item, row.concept): row.score for row in probe.itertuples()},
         patches={
             (row.item, row.concept): Patches(row.rows, row.columns, row.activations.tolist())
             for row in patches.itertuples()
@@ -50,8 +70,7 @@ def gallery_of(
     return replace(gallery, pictures={i.image.digest: _read(i, paths) for i in shown if i.image})
 
 
-def has_pictures(plan: Plan) -> bool:
-    """Whether any cell is of pictures; a report needs the suites only then."""
+def _has_pictures(plan: Plan) -> bool:
     return any(cell.modality != "text" for cell in plan.cells)
 
 
@@ -86,5 +105,5 @@ def _refuse_changed(evidence: Evidence, suites: Sequence[Suite]) -> None:
         if planned.get(suite.datasheet.name) != suite.digest:
             raise PlanError(
                 f"suite {suite.datasheet.name} is not as it was planned",
-                hint="put the planned suite back; its pictures belong to the report",
+                hint="put the planned suite back; its items are shown in the report",
             )

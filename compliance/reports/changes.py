@@ -1,0 +1,325 @@
+"""The chapter on changes: this pack beside the one before it of the same system.
+
+    changes(ctx, Earlier(version="1.0.0", pack_id="demo-1.0.0", root_digest=..., evidence=...))
+
+What differs is listed, and said where nothing does. Numbers of the earlier pack are printed as
+words beside this pack's own, since one address belongs to one number of one pack. Nothing is
+tested here: a difference can be chance.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from pydantic import JsonValue
+
+from compliance.catalog import answer, display
+from compliance.records.base import digest_bytes, to_json
+from compliance.records.evidence import Evidence
+from compliance.records.finding import Verdict
+from compliance.records.plan import Cell, Plan
+from compliance.records.report import (
+    ChangesSection,
+    Entry,
+    Fact,
+    RowGroup,
+    Section,
+    Table,
+    TableRow,
+)
+from compliance.records.suite import SuiteFacts
+from compliance.reports.context import Context, anchor, cell_anchor
+from compliance.reports.law import provision_anchor
+from compliance.reports.locked import describe_features, locked_probe
+from compliance.reports.numbers import Numbers, write_count
+from compliance.reports.tables import plain
+from compliance.reports.trail import shortened
+
+MAIN = ("auroc-hard", "sensitivity", "fpr-benign", "fpr-hard")
+"""Numbers that are set side by side."""
+
+OF_THE_SUBJECT = ("model", "saes", "suites")
+"""Keys of the plan that have a part of their own."""
+
+LONGEST = 120
+"""Characters of a value that is printed whole; of a longer one its digest."""
+
+Sides = Sequence[tuple[str, str | None, str | None]]
+"""Label, before and now of each thing compared; None where it is absent."""
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """The pack before this one, of the same system."""
+
+    version: str
+    pack_id: str
+    root_digest: str
+    evidence: Evidence
+
+
+def changes(ctx: Context, earlier: Earlier | None) -> ChangesSection:
+    """What differs between this evidence and the pack before it.
+
+    Args:
+        ctx: Evidence, law and words.
+        earlier: The pack before. None: this is the first one, which is said.
+    """
+    words = ctx.words.changes
+    if earlier is None:
+        return ChangesSection(intro=(words["first"],), earlier=(), parts=())
+    before = earlier.evidence
+    return ChangesSection(
+        intro=(words["intro"], words["no_test"], words["judgement"]),
+        earlier=(
+            Fact(label=words["version"], value=earlier.version),
+            Fact(label=words["pack"], value=earlier.pack_id),
+            Fact(label=words["root"], value=earlier.root_digest, code=True),
+        ),
+        parts=(
+            *(_compared(ctx, key, sides(ctx, before)) for key, sides in _COMPARED.items()),
+            _declared(ctx, before),
+            _verdicts(ctx, before),
+            _numbers(ctx, before),
+        ),
+    )
+
+
+def _compared(ctx: Context, key: str, sides: Sides) -> Section:
+    """A part that lists what differs, with before and now."""
+    rows = tuple(
+        TableRow(title=label, entries=(_entry(ctx, before), _entry(ctx, now)))
+        for label, before, now in sides
+        if before != now
+    )
+    columns = (ctx.words.changes["before"], ctx.words.changes["now"])
+    return _part(ctx, key, _table(ctx, key, columns, (RowGroup(rows=rows),) if rows else ()))
+
+
+def _entry(ctx: Context, value: str | None) -> Entry:
+    return Entry(text=ctx.words.changes["absent"] if value is None else value)
+
+
+def _part(ctx: Context, key: str, *tables: Table, said: Sequence[str] = ()) -> Section:
+    return Section(
+        anchor=anchor("changes", key),
+        title=ctx.words.changes[key],
+        intro=plain(*said),
+        tables=tables,
+    )
+
+
+def _table(
+    ctx: Context, key: str, columns: tuple[str, ...], groups: tuple[RowGroup, ...], **filled: str
+) -> Table:
+    words = ctx.words.changes
+    return Table(
+        caption=words[f"{key}_caption"].format(**filled),
+        corner=words["what"],
+        columns=columns,
+        groups=groups,
+        absent=words.get(f"{key}_none", ctx.words.ui["no_cells"]),
+    )
+
+
+def _subject(ctx: Context, earlier: Evidence) -> Sides:
+    words, labels = ctx.words.changes, ctx.words.facts
+    before, now = earlier.plan.model, ctx.plan.model
+    sides = [
+        (words["system_title"], earlier.system.title, ctx.evidence.system.title),
+        (words["system_version"], earlier.system.version, ctx.evidence.system.version),
+        (labels["model"], before.name, now.name),
+        (labels["revision"], before.revision, now.revision),
+        (labels["weights"], before.weights_digest, now.weights_digest),
+        (words["configuration"], before.config_digest, now.config_digest),
+        (labels["tokenizer"], before.tokenizer_digest, now.tokenizer_digest),
+        (labels["dtype"], before.dtype, now.dtype),
+    ]
+    saes = ({s.name: s.digest for s in one.plan.saes} for one in (earlier, ctx.evidence))
+    return [*sides, *((f"{labels['sae']} {n}", b, a) for n, b, a in _paired(*saes))]
+
+
+def _plan(ctx: Context, earlier: Evidence) -> Sides:
+    before, now = (_keys(ctx, plan) for plan in (earlier.plan, ctx.plan))
+    return list(_paired(before, now))
+
+
+def _keys(ctx: Context, plan: Plan) -> dict[str, str]:
+    """Every key of a plan as text: of a mapping each key, of anything long its digest."""
+    found = {}
+    for key, value in to_json(plan).items():
+        if key in OF_THE_SUBJECT:
+            continue
+        inner = value if isinstance(value, dict) else {"": value}
+        for name, part in inner.items():
+            found[f"{key}.{name}" if name else key] = _written(ctx, part)
+    return found
+
+
+def _written(ctx: Context, value: JsonValue) -> str:
+    text = json.dumps(value, ensure_ascii=False, sort_keys=True)
+    if len(text) <= LONGEST:
+        return text
+    digest = shortened(digest_bytes(text.encode("utf-8")))
+    if not isinstance(value, list):
+        return digest
+    return ctx.words.changes["count"].format(n=len(value), digest=digest)
+
+
+def _probes(ctx: Context, earlier: Evidence) -> Sides:
+    then = Context(earlier, ctx.catalog, ctx.words)
+    return list(_paired(_features(then), _features(ctx)))
+
+
+def _features(ctx: Context) -> dict[str, str]:
+    """What stands for each concept, by the concept's title."""
+    return {
+        ctx.concept_title(probe.concept): describe_features(ctx, locked_probe(ctx, probe.concept))
+        for probe in ctx.plan.probes
+    }
+
+
+def _suites(ctx: Context, earlier: Evidence) -> Sides:
+    before, now = (
+        {suite.name: _suite(ctx, suite) for suite in one.plan.suites}
+        for one in (earlier, ctx.evidence)
+    )
+    return list(_paired(before, now))
+
+
+def _suite(ctx: Context, suite: SuiteFacts) -> str:
+    return ctx.words.changes["suite"].format(
+        version=suite.version, items=write_count(suite.items), digest=shortened(suite.digest)
+    )
+
+
+def _law(ctx: Context, earlier: Evidence) -> Sides:
+    words, labels = ctx.words.changes, ctx.words.facts
+    before, now = earlier.law, ctx.evidence.law
+    return (
+        (words["instrument"], before.instrument, now.instrument),
+        (words["compiled"], before.compiled, now.compiled),
+        (labels["law_digest"], before.provisions_digest, now.provisions_digest),
+        (labels["mapping_digest"], before.mapping_digest, now.mapping_digest),
+    )
+
+
+_COMPARED: dict[str, Callable[[Context, Evidence], Sides]] = {
+    "subject": _subject,
+    "plan": _plan,
+    "probes": _probes,
+    "suites": _suites,
+    "law": _law,
+}
+
+
+def _paired(
+    before: Mapping[str, str], now: Mapping[str, str]
+) -> Iterator[tuple[str, str | None, str | None]]:
+    for key in dict.fromkeys((*before, *now)):
+        yield key, before.get(key), now.get(key)
+
+
+def _declared(ctx: Context, earlier: Evidence) -> Section:
+    """Which declared facts differ. The words are the provider's, so they stand with the law."""
+    words = ctx.words.changes
+    rows = []
+    for declared, provision in ctx.catalog.declared_keys():
+        before, now = (answer(s, declared.key) for s in (earlier.system, ctx.evidence.system))
+        if before == now:
+            continue
+        change = "added" if before is None else "removed" if now is None else "changed"
+        rows.append(
+            TableRow(
+                title=display(provision.id),
+                name=declared.key,
+                anchor=provision_anchor(provision),
+                entries=(Entry(text=words[change]),),
+            )
+        )
+    groups = (RowGroup(rows=tuple(rows)),) if rows else ()
+    return _part(ctx, "declared", _table(ctx, "declared", (words["change"],), groups))
+
+
+def _verdicts(ctx: Context, earlier: Evidence) -> Section:
+    """The verdict of every cell that either pack planned."""
+    words = ctx.words.changes
+    before = {finding.cell.key: finding.verdict for finding in earlier.findings}
+    then = {c.key: before.get(c.key, Verdict.NOT_COVERED) for c in earlier.plan.cells}
+    now = {c.key: ctx.finding(c).verdict for c in ctx.plan.cells}
+    cells = {cell.key: cell for cell in (*ctx.plan.cells, *earlier.plan.cells)}
+    rows = tuple(
+        _verdict_row(ctx, cell, then.get(key), now.get(key)) for key, cell in cells.items()
+    )
+    both = then.keys() & now.keys()
+    said = words["verdicts_counted"].format(
+        both=len(both),
+        changed=sum(then[key] is not now[key] for key in both),
+        gone=len(then) - len(both),
+        new=len(now) - len(both),
+    )
+    groups = (RowGroup(rows=rows),) if rows else ()
+    table = _table(ctx, "verdicts", (words["before"], words["now"]), groups)
+    return _part(ctx, "verdicts", table, said=(said,))
+
+
+def _verdict_row(ctx: Context, cell: Cell, before: Verdict | None, now: Verdict | None) -> TableRow:
+    return TableRow(
+        title=_title(ctx, cell),
+        anchor=None if now is None else cell_anchor(cell),
+        entries=tuple(
+            Entry(text=ctx.words.changes["not_planned"])
+            if verdict is None
+            else Entry(verdict=ctx.verdict(verdict))
+            for verdict in (before, now)
+        ),
+    )
+
+
+def _title(ctx: Context, cell: Cell) -> str:
+    return ctx.words.ui["cell_title"].format(
+        concept=ctx.concept_title(cell.concept), language=ctx.place(cell)
+    )
+
+
+def _numbers(ctx: Context, earlier: Evidence) -> Section:
+    """Main numbers of cells that both packs planned, where they rest on the same test items."""
+    words = ctx.words.changes
+    differing = [
+        words[f"not_same_{name}"]
+        for name in ("suites", "splits", "subset")
+        if getattr(earlier.plan, name) != getattr(ctx.plan, name)
+    ]
+    if differing:
+        return _part(
+            ctx, "numbers", said=(words["not_comparable"].format(why=", ".join(differing)),)
+        )
+    planned = {cell.key for cell in earlier.plan.cells}
+    cells = [cell for cell in ctx.plan.cells if cell.key in planned]
+    then = Numbers(earlier.results, ctx.words, level=earlier.plan.level)
+    return _part(ctx, "numbers", *(_side_by_side(ctx, then, cells, name) for name in MAIN))
+
+
+def _side_by_side(ctx: Context, then: Numbers, cells: Sequence[Cell], name: str) -> Table:
+    columns = (ctx.words.changes["before"], ctx.words.changes["now"])
+    rows = tuple(
+        TableRow(
+            title=_title(ctx, cell),
+            anchor=cell_anchor(cell),
+            entries=(
+                Entry(text=_as_text(then, f"{cell.key}/{name}")),
+                Entry(number=ctx.number(cell, name)),
+            ),
+        )
+        for cell in cells
+    )
+    label = ctx.label(name, [cell.modality for cell in cells])
+    groups = (RowGroup(rows=rows),) if rows else ()
+    return _table(ctx, "numbers", columns, groups, number=label)
+
+
+def _as_text(then: Numbers, result_id: str) -> str:
+    number = then.of(result_id)
+    if number.text is None:
+        return number.short or number.reason or ""
+    return f"{number.text} ({number.interval})" if number.interval else number.text

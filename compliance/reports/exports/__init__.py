@@ -1,0 +1,1 @@
+"""What an assessment says, in forms that other tools read. Pure functions to bytes."""

@@ -1,0 +1,267 @@
+from types import SimpleNamespace
+
+import pytest
+
+from compliance.catalog import load_catalog
+from compliance.records.audit import Claims, Declared, FeatureRef
+from compliance.records.finding import Verdict
+from compliance.reports.changes import MAIN, Earlier, changes
+from compliance.reports.context import Context
+from compliance.reports.messages import load_messages
+from compliance.reports.render import _namespace, templates
+from compliance.reports.tables import shown_ids
+from tests.reports.example import example_evidence, example_system
+
+UNCHANGED = ("subject", "plan", "probes", "suites", "law", "declared")
+
+
+@pytest.fixture(scope="module")
+def ctx(evidence):
+    return Context(evidence, load_catalog(), load_messages())
+
+
+@pytest.fixture(scope="module")
+def compare(ctx):
+    """The chapter against this evidence with some fields as they were before."""
+
+    def compare(plan=None, **fields):
+        before = ctx.evidence.model_copy(update=fields)
+        if plan:
+            before = before.model_copy(update={"plan": before.plan.model_copy(update=plan)})
+        digest = "sha256:" + "a" * 64
+        return changes(ctx, Earlier("1.0.0", "test-system-1.0.0", digest, before))
+
+    return compare
+
+
+def part(section, key):
+    return next(p for p in section.parts if p.anchor == f"changes-{key}")
+
+
+def sides(section, key):
+    """Rows of a part's first table: title, then each entry as a reader sees it."""
+    (table, *_) = part(section, key).tables
+    rows = [row for group in table.groups for row in group.rows]
+    return {row.title: [seen(entry) for entry in row.entries] for row in rows}
+
+
+def seen(entry):
+    if entry.verdict:
+        return entry.verdict.label
+    return entry.text or entry.number.text or entry.number.short
+
+
+def said(section, key):
+    return "".join(f.text for s in part(section, key).intro for f in s.fragments)
+
+
+def page(section):
+    words = load_messages().ui
+    template = templates().get_template("report/changes.html.j2")
+    return template.render(report=SimpleNamespace(changes=section), w=_namespace(words))
+
+
+def test_a_first_version_says_that_there_is_none_before(ctx):
+    first = changes(ctx, None)
+
+    assert first.parts == () and first.earlier == ()
+    assert "no earlier version" in page(first)
+
+
+def test_the_earlier_pack_is_named_by_version_and_root(compare):
+    html = page(compare())
+
+    assert "test-system-1.0.0" in html and "sha256:" + "a" * 64 in html
+
+
+@pytest.mark.parametrize("key", UNCHANGED)
+def test_a_part_without_a_difference_says_so(compare, key):
+    (table,) = part(compare(), key).tables
+
+    assert table.groups == ()
+    assert table.absent.startswith("The same") and table.absent in page(compare())
+
+
+def test_another_model_or_autoencoder_shows_by_its_digest(compare, ctx):
+    model = ctx.plan.model.model_copy(update={"weights_digest": "sha256:old"})
+    sae = ctx.plan.saes[0].model_copy(update={"name": "old-sae"})
+
+    found = sides(compare(plan={"model": model, "saes": (sae,)}), "subject")
+
+    assert found["Digest of the weights"] == ["sha256:old", ctx.plan.model.weights_digest]
+    assert found["Autoencoder old-sae"][1] == "absent"
+    assert found[f"Autoencoder {ctx.plan.saes[0].name}"][0] == "absent"
+    assert len(found) == 3
+
+
+def test_another_version_of_the_system_shows(compare):
+    found = sides(compare(system=example_system().model_copy(update={"version": "0.1"})), "subject")
+
+    assert [row[0] for row in found.values()] == ["0.1"]
+
+
+def test_a_key_of_the_plan_shows_with_both_values(compare, ctx):
+    claims = Claims(min_sensitivity=0.7)
+
+    found = sides(compare(plan={"alpha": 0.05, "claims": claims}), "plan")
+
+    assert found["alpha"] == ["0.05", "0.01"]
+    assert found["claims.min_sensitivity"] == ["0.7", "0.5"]
+    assert len(found) == 2
+
+
+def test_a_key_that_is_new_or_gone_is_absent_on_the_other_side(compare, ctx):
+    found = sides(compare(plan={"subset": None}), "plan")
+
+    assert found["subset.groups_per_concept"] == ["absent", "240"]
+
+
+def test_a_long_list_of_the_plan_is_told_by_its_length_and_digest(compare, ctx):
+    found = sides(compare(plan={"cells": ctx.plan.cells[:-1]}), "plan")
+
+    before, now = found["cells"]
+    assert before.startswith("11 entries, sha256:") and now.startswith("12 entries, sha256:")
+
+
+def test_the_plan_leaves_out_what_has_a_part_of_its_own(compare, ctx):
+    suite = ctx.plan.suites[0].model_copy(update={"digest": "sha256:old"})
+
+    section = compare(plan={"suites": (suite,)})
+
+    assert sides(section, "plan") == {}
+    (row,) = sides(section, "suites").values()
+    assert "sha256:old" in row[0] and "sha256:old" not in row[1]
+
+
+def test_another_feature_for_a_concept_shows(compare, ctx):
+    first, *rest = ctx.evidence.lock.probes
+    other = first.model_copy(update={"features": (FeatureRef(latent=1),)})
+    lock = ctx.evidence.lock.model_copy(update={"probes": (other, *rest)})
+
+    found = sides(compare(lock=lock), "probes")
+
+    (row,) = found.items()
+    assert row[0] == "Deception" and "feature 1 of" in row[1][0] and "4711" in row[1][1]
+
+
+def test_another_catalog_shows_by_its_digests(compare, ctx):
+    law = ctx.evidence.law.model_copy(update={"mapping_digest": "sha256:old"})
+
+    assert sides(compare(law=law), "law") == {
+        "Digest of the mapping": ["sha256:old", ctx.evidence.law.mapping_digest]
+    }
+
+
+@pytest.mark.parametrize(
+    ("before", "change"),
+    [
+        ({"intended_purpose": None}, "added"),
+        ({"intended_purpose": Declared(text="Something else.")}, "changed"),
+        ({"intended_purpose": Declared(not_applicable="no reason")}, "changed"),
+        ({"robustness": Declared(text="Tested in another way.")}, "removed"),
+    ],
+)
+def test_declared_facts_that_differ_are_listed_and_not_quoted(compare, before, change):
+    system = example_system()
+    declared = {**system.declared, **before}
+    declared = {key: value for key, value in declared.items() if value is not None}
+
+    section = compare(system=system.model_copy(update={"declared": declared}))
+
+    (table,) = part(section, "declared").tables
+    (row,) = table.groups[0].rows
+    assert (row.name, row.entries[0].text) == (next(iter(before)), change)
+    assert row.anchor.startswith("law-art13-3-b-i")
+    assert not any("else" in text or "another way" in text for text in [page(section)])
+
+
+def test_a_blank_answer_is_no_declaration_on_either_side(compare):
+    declared = {k: v for k, v in example_system().declared.items() if k != "robustness"}
+
+    section = compare(system=example_system().model_copy(update={"declared": declared}))
+
+    assert sides(section, "declared") == {}
+
+
+def test_every_cell_of_either_pack_has_its_verdict_before_and_now(compare, ctx):
+    flipped = ctx.evidence.findings[0].model_copy(update={"verdict": Verdict.INCONCLUSIVE})
+    gone = ctx.plan.cells[0].model_copy(update={"language": "de"})
+    cells = (*ctx.plan.cells[:-1], gone)
+
+    section = compare(plan={"cells": cells}, findings=(flipped, *ctx.evidence.findings[1:-1]))
+
+    found = sides(section, "verdicts")
+    assert len(found) == 13
+    assert found["Deception in English"] == ["Inconclusive", "Supported"]
+    assert found["Deception in German"] == ["Not covered", "not planned"]
+    assert found["Sycophancy in Russian"] == ["not planned", "Not covered"]
+    assert "both packs planned: 11; of these with another verdict now: 1." in said(
+        section, "verdicts"
+    )
+    assert "planned only before: 1; only now: 1." in said(section, "verdicts")
+
+
+def test_main_numbers_stand_side_by_side_each_with_its_own_interval(compare, ctx):
+    key = "deception/en/text/plain/sensitivity"
+    results = tuple(
+        r.model_copy(update={"value": 0.5, "low": 0.4, "high": 0.6}) if r.id == key else r
+        for r in ctx.evidence.results
+    )
+
+    tables = part(compare(results=results), "numbers").tables
+
+    assert len(tables) == len(MAIN)
+    row = tables[MAIN.index("sensitivity")].groups[0].rows[0]
+    before, now = row.entries
+    assert before.text.replace("\N{NO-BREAK SPACE}", " ") == "50.0 % (40.0 to 60.0 %)"
+    assert now.number == ctx.numbers.of(key)
+
+
+def test_no_number_of_the_earlier_pack_has_an_address_of_this_one(compare, ctx):
+    key = "deception/en/text/plain/sensitivity"
+    results = tuple(r for r in ctx.evidence.results if r.id != key)
+
+    section = compare(results=results)
+
+    assert set(shown_ids(section)) <= {
+        f"{cell.key}/{name}" for cell in ctx.plan.cells for name in MAIN
+    }
+    first = part(section, "numbers").tables[1].groups[0].rows[0].entries
+    assert first[0].text == "no value" and first[0].number is None
+    assert first[1].number.result_id == key
+
+
+@pytest.mark.parametrize(
+    ("plan", "why"),
+    [
+        (lambda p: {"suites": (p.suites[0].model_copy(update={"digest": "x"}),)}, "test sets"),
+        (lambda p: {"splits": p.splits.model_copy(update={"confirm": 60})}, "the splits"),
+        (lambda p: {"subset": None}, "the parts of the test sets"),
+    ],
+)
+def test_numbers_on_other_items_are_not_compared(compare, ctx, plan, why):
+    section = compare(plan=plan(ctx.plan))
+
+    assert part(section, "numbers").tables == ()
+    assert "Not comparable" in said(section, "numbers") and why in said(section, "numbers")
+
+
+def test_the_page_says_that_no_difference_was_tested(compare):
+    html = page(compare())
+
+    assert "No paired test" in html and "interval of its own pack" in html
+    assert "legal judgement" in html
+
+
+def test_hostile_words_of_the_earlier_pack_stay_words(compare):
+    system = example_system().model_copy(update={"title": "<script>\u202e"})
+
+    html = page(compare(system=system))
+
+    assert "<script>" not in html and "\u202e" not in html and "&lt;script&gt;" in html
+
+
+def test_the_shipped_example_differs_from_itself_in_nothing(ctx):
+    again = Earlier("1.0.0", "p", "sha256:0", example_evidence(validation=ctx.evidence.validation))
+
+    assert all(sides(changes(ctx, again), key) == {} for key in UNCHANGED)
