@@ -43,7 +43,7 @@ def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave rendering out, which takes most of an audit's time and is tested by itself."""
     from compliance.workflow import stages
 
-    def render(evidence: object, *others: object) -> tuple[bytes, bytes]:
-        return b"<!doctype html><title>report</title>", b"%PDF-1.7 stand-in"
+    def documents(*_: object, **__: object) -> dict[str, bytes]:
+        return {"report.html": b"<!doctype html>", "report.pdf": b"%PDF-1.7 stand-in"}
 
-    monkeypatch.setattr(stages, "render", render)
+    monkeypatch.setattr(stages, "documents", documents)

@@ -409,6 +409,7 @@ PREPARE: dict[str, Callable[[Path, Path], None]] = {
     "docs/tutorial-engineer.md": prepare_engineer,
     "docs/tutorial-auditor.md": prepare_auditor,
     "docs/tutorial-test-sets.md": prepare_engineer,
+    "docs/reference/features.md": prepare_engineer,
 }
 RUNNABLE = [
     page

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -19,15 +20,23 @@ key_option = click.option(
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="The issuer's private key (ed25519, PEM). Default: keys/issuer.pem, made when missing.",
 )
+languages_option = click.option(
+    "--report-language",
+    "languages",
+    metavar="TAG",
+    multiple=True,
+    help="A report in this language too: de, fr or el. May be given several times.",
+)
 as_json = click.option("--json", "json_output", is_flag=True, help="Print the record as JSON.")
 
 
 @click.command()
 @audit_file
 @key_option
-def audit(audit_yaml: Path, key: Path | None) -> None:
+@languages_option
+def audit(audit_yaml: Path, key: Path | None, languages: tuple[str, ...]) -> None:
     """Plan, observe, lock, observe, assess, report and pack. Resumes where it stopped."""
-    pack = workflow.audit(audit_yaml, key=key, progress=Console())
+    pack = workflow.audit(audit_yaml, key=key, languages=languages, progress=Console())
     click.echo(pack)
 
 
@@ -92,14 +101,20 @@ def assess(audit_yaml: Path, json_output: bool) -> None:
     default="en",
     help="Of the report's own words: en, de, fr or el. Default: en.",
 )
-def report(audit_yaml: Path, language: str) -> None:
-    """Render report.html and report.pdf of an assessment."""
-    click.echo(workflow.report(audit_yaml, language=language, progress=Console()))
+@click.option(
+    "--level",
+    type=click.Choice(["brief", "standard", "full"]),
+    help="Of the PDF: two pages, about twenty, or all. Default: one of each.",
+)
+def report(audit_yaml: Path, language: str, level: Literal["brief", "standard", "full"]) -> None:
+    """Render report.html and PDFs of an assessment."""
+    click.echo(workflow.report(audit_yaml, language=language, level=level, progress=Console()))
 
 
 @click.command()
 @audit_file
 @key_option
-def pack(audit_yaml: Path, key: Path | None) -> None:
+@languages_option
+def pack(audit_yaml: Path, key: Path | None, languages: tuple[str, ...]) -> None:
     """Build the signed pack."""
-    click.echo(workflow.pack(audit_yaml, key=key, progress=Console()))
+    click.echo(workflow.pack(audit_yaml, key=key, languages=languages, progress=Console()))

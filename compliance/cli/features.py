@@ -37,7 +37,7 @@ def features() -> None:
 
 
 @features.command()
-@click.argument("text", nargs=-1)
+@click.argument("text", nargs=-1, metavar="TEXT...")
 @click.option(
     "--explanations", multiple=True, type=EXISTING, metavar="FILE",
     help="A file of Neuronpedia's, or a folder of batches; may be given again.",
@@ -92,14 +92,35 @@ def show(
 
 
 @features.command()
-@click.argument("seen", type=EXISTING)
+@click.argument("path", type=EXISTING)
+@click.argument("latent_or_concept")
+@click.option(
+    "-o", "--out", required=True, type=click.Path(dir_okay=False, path_type=Path),
+    help="HTML file to write; an older one is replaced.",
+)  # fmt: skip
+@sae_option
+@prompt_option
+@attention_option
+def card(
+    path: Path, latent_or_concept: str, out: Path, sae: int, prompt: str | None, attention: bool
+) -> None:
+    """Write a page: what was locked in PATH (audit.yaml, a run, a pack), or a latent's weights."""
+    workflow.write_card(
+        path, latent_or_concept, out, sae=sae, prompt=prompt, attention=attention,
+        progress=Console(),
+    )  # fmt: skip
+    click.echo(out)
+
+
+@features.command()
+@click.argument("path", type=EXISTING)
 @click.option(
     "-o", "--out", required=True, type=click.Path(path_type=Path),
     help="Folder of the export; must not be there yet.",
 )  # fmt: skip
-def export(seen: Path, out: Path) -> None:
-    """Write the locked features of SEEN (audit.yaml, a run, a pack) as Neuronpedia's exports."""
-    for file in workflow.export_features(seen, out):
+def export(path: Path, out: Path) -> None:
+    """Write the locked features of PATH (audit.yaml, a run, a pack) as Neuronpedia's exports."""
+    for file in workflow.export_features(path, out):
         click.echo(out / file)
 
 

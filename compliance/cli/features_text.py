@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from compliance.features.reading import NamedFeature
 from compliance.features.shown import Prompted, Shown, link
 from compliance.records.report import printable
+from compliance.reports.examples import readable
 from compliance.workflow.features import Searched
 
 BAR = 20
@@ -117,7 +118,7 @@ def visible(token: str) -> str:
 def _effects(effects: Sequence[tuple[str, float]]) -> str:
     if not effects:
         return "not told: the SAE does not write into the stream that becomes words"
-    return "  ".join(f"{visible(token)} {value:+.3g}" for token, value in effects)
+    return "  ".join(f"{visible(readable(token))} {value:+.3g}" for token, value in effects)
 
 
 def _bar(value: float, largest: float) -> str:

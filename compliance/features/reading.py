@@ -51,7 +51,7 @@ MOST_FEATURES = 20
 MAX_LABEL = 300
 """Characters of a label; a longer one is cut."""
 
-_NAME = re.compile(r"[A-Za-z0-9_.@+:-]{1,128}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@+-]{0,127}")
 _INDEX = re.compile(r"[0-9]{1,9}")
 _BATCH = re.compile(r"batch-(\d+)\.jsonl(\.gz)?")
 _GZIP = b"\x1f\x8b"

@@ -322,7 +322,8 @@ def _set_name(place: str) -> str:
 
 
 def _slug(text: str) -> str:
-    return _NOT_OF_AN_ID.sub("-", text.rsplit("/", 1)[-1]).strip("-").lower() or "unnamed"
+    """A part of an id: no folder above, and nothing but letters, digits and a few signs."""
+    return _NOT_OF_AN_ID.sub("-", text.rsplit("/", 1)[-1]).strip("-_.").lower() or "unnamed"
 
 
 def _histogram(values: Sequence[float]) -> tuple[list[int], list[float]]:

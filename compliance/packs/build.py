@@ -62,9 +62,11 @@ class PackContents:
     parent: Parent | None = None
     """The pack before, of the same system."""
 
-    report_html: bytes
-    report_pdf: bytes | None = None
-    """With its own signature, where it has one: PAdES goes on before the manifest is made."""
+    documents: Mapping[str, bytes]
+    """What was made from the evidence for people and for other tools, by path below ``data/``:
+    ``report.html``, which every pack has, reports of other levels of detail, and ``exports/``. A
+    PDF comes with its own signature, where it has one: PAdES goes on before the manifest is made.
+    """
 
     items: Iterable[Item]
     """All items of all suites used; ids must differ."""
@@ -84,8 +86,6 @@ class PackContents:
     schemas: Mapping[str, bytes]
     trail: Path
     """The trail up to ``report-built``. It is read, checked and written out again."""
-
-    exports: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def build_pack(target: Path, contents: PackContents, *, signer: Signer, built_at: datetime) -> Path:
@@ -146,6 +146,8 @@ def _check(contents: PackContents) -> None:
             f"the parent is a pack of {parent.evidence.system.name!r}, "
             f"not of {contents.evidence.system.name!r}"
         )
+    if layout.REPORT.removeprefix("data/") not in contents.documents:
+        raise PackError(f"{layout.REPORT}: every pack has one, and it was not given")
     stated, given = set(contents.evidence.observations), set(contents.observations)
     if stated != given:
         odd = sorted(stated ^ given)[0]
@@ -158,20 +160,21 @@ def _write_data(
 ) -> None:
     entries = read(contents.trail)
     files: dict[str, bytes | Path] = {
-        layout.REPORT: contents.report_html,
         layout.EVIDENCE: canonical_bytes(contents.evidence),
         layout.TRAIL: lines(entries),
         layout.CHECKPOINT: sign_checkpoint(entries, origin=layout.origin(pack_id), key=signer.key),
         layout.GUIDE: data_file("evidence/HOW-TO-VERIFY.md"),
     }
-    if contents.report_pdf is not None:
-        files[layout.PDF] = contents.report_pdf
-    for name in ("observations", "law", "schemas", "exports"):
+    for name in ("observations", "law", "schemas"):
         files |= {f"data/{name}/{path}": data for path, data in getattr(contents, name).items()}
     for path in shown_pictures(items):
         if path not in contents.pictures:
             raise PackError(f"{path}: an item shows it, and it was not given")
         files[f"data/{path}"] = contents.pictures[path]
+    documents = {f"data/{path}": data for path, data in contents.documents.items()}
+    if taken := sorted({*files, layout.ITEMS} & documents.keys()):
+        raise PackError(f"{taken[0]}: has its own contents, and was given as a document")
+    files |= documents
     _refuse_paths(files)
     for path, data in files.items():
         _write(folder / path, data)

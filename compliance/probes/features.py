@@ -355,8 +355,8 @@ def _through_norm(directions: Tensor, norm: nn.Module | None) -> Tensor:
     """
     if norm is None:
         return directions
-    norm = copy.deepcopy(norm).cpu().float()
-    signs = torch.ones(directions.shape[1])
+    norm = copy.deepcopy(norm).cpu().double()
+    signs = torch.ones(directions.shape[1], dtype=torch.float64)
     signs[1::2] = -1
     large = 1024.0
 
@@ -368,4 +368,4 @@ def _through_norm(directions: Tensor, norm: nn.Module | None) -> Tensor:
         centred = torch.allclose(passed((signs + 1) * large), there, rtol=1e-3, atol=1e-6)
     if centred:
         directions = directions - directions.mean(dim=1, keepdim=True)
-    return directions * (there - back) / 2 * signs.double()
+    return directions * (there - back) / 2 * signs

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from compliance.errors import SaeError
+from compliance.records.subject import NEURONPEDIA_ID
 
 TRANSCODERS = frozenset(
     {"transcoder", "skip_transcoder", "jumprelu_transcoder", "jumprelu_skip_transcoder"}
@@ -34,7 +35,6 @@ REFUSED_ARCHITECTURES = {
 NORMALISATIONS = frozenset(
     {"none", "expected_average_only_in", "constant_norm_rescale", "layer_norm"}
 )
-_NEURONPEDIA_ID = re.compile(r"[A-Za-z0-9_.@+:-]{1,128}/[A-Za-z0-9_.@+:-]{1,128}")
 _RESIDUAL_SPACE = ("hook_resid_pre", "hook_resid_mid", "hook_resid_post", "attn_out", "mlp_out")
 
 
@@ -242,7 +242,7 @@ def _centres(
 def _neuronpedia_id(model: Mapping[str, Any]) -> str | None:
     """Where Neuronpedia shows it; what is no id of model and source is passed over."""
     found = model.get("neuronpedia_id")
-    return found if isinstance(found, str) and _NEURONPEDIA_ID.fullmatch(found) else None
+    return found if isinstance(found, str) and re.fullmatch(NEURONPEDIA_ID, found) else None
 
 
 def _pursuit(fields: _Fields) -> dict[str, Any]:

@@ -76,6 +76,9 @@ class ExampleCell(Record):
     anchor: Text
     """Of the cell."""
 
+    brief: bool
+    """Whether no rule has more than one item."""
+
     rows: tuple[ExampleRow, ...]
 
 

@@ -4,12 +4,13 @@ A template lays this out and decides nothing. Every number carries the id of the
 the reason why there is none; see `compliance.records.page`.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from compliance.records.base import SCHEMA_VERSION, Record
 from compliance.records.chart import Chart
+from compliance.records.feature_card import FeatureCard
 from compliance.records.page import (  # noqa: F401 -- whoever builds a report finds all parts here
     MAX_CHARACTERS,
     Entry,
@@ -207,6 +208,7 @@ class Section(Record):
     anchor: Text
     title: Text
     intro: tuple[Sentence, ...] = ()
+    charts: tuple[Chart, ...] = ()
     tables: tuple[Table, ...] = ()
     terms: tuple[Fact, ...] = ()
     note: Text | None = None
@@ -313,6 +315,9 @@ class ConceptChapter(Record):
 
     overviews: tuple[Table, ...]
     """Texts and pictures apart."""
+
+    calibrations: tuple[Chart, ...]
+    """Whether cut-offs hold on other benign items, for each kind of input."""
 
     kinds: tuple[KindView, ...]
     gallery: PictureGallery | None
@@ -447,9 +452,14 @@ class TraceRow(Record):
     anchor: Text
     finding: Text
     verdict: VerdictView
-    results: tuple[Text, ...]
-    files: tuple[Text, ...]
     items: Text
+
+
+class TraceGroup(Record):
+    """Sentences that rest on results of the same names."""
+
+    results: tuple[Text, ...]
+    rows: tuple[TraceRow, ...]
 
 
 class SubjectBlock(Record):
@@ -459,12 +469,23 @@ class SubjectBlock(Record):
     facts: tuple[Fact, ...]
 
 
+Level = Literal["brief", "standard", "full"]
+"""How much of it is printed: two pages, about twenty, or all."""
+
+
 class Report(Record):
     """Everything a report shows, in reading order."""
 
     schema_version: Annotated[Text, Field(pattern=r"^1\.0$")] = SCHEMA_VERSION
     language: Text
     """Of the report's own words, BCP 47."""
+
+    level: Level = "full"
+    level_note: Text | None = None
+    """Where the rest is; absent in the full report."""
+
+    chapters: tuple[Text, ...]
+    """Keys of the chapters that this level of detail has."""
 
     pack_id: Text
     version: Text
@@ -488,9 +509,14 @@ class Report(Record):
     counts: tuple[VerdictCount, ...]
     any_qualified: bool
     gaps: tuple[GapView, ...]
+    glance: tuple[GlanceRow, ...]
+    """The points of the law, one line each."""
+
     contents: tuple[Heading, ...]
-    level: Text
-    """Confidence of intervals, such as ``95 %``."""
+    """All chapters, also those that this level leaves out: numbers are the same in each."""
+
+    confidence: Text
+    """Of intervals, such as ``95 %``."""
 
     family_error: Text
     """Error allowed over the cells of a concept, such as ``5 %``."""
@@ -503,7 +529,9 @@ class Report(Record):
     """Where the wording of most points was read."""
 
     provisions: tuple[ProvisionSection, ...]
+    also: AlsoSection
     concepts: tuple[ConceptChapter, ...]
+    features: tuple[FeatureCard, ...]
     subject: tuple[SubjectBlock, ...]
     plan: tuple[Fact, ...]
     limits: tuple[LimitRow, ...]
@@ -515,11 +543,13 @@ class Report(Record):
     methods: tuple[MethodView, ...]
     known_answers: Section
     null_plot: Chart | None
-    trace: tuple[TraceRow, ...]
+    changes: ChangesSection
+    trace: tuple[TraceGroup, ...]
     files: tuple[Fact, ...]
     remainder: tuple[Number, ...]
     """Results that stand nowhere else."""
 
+    trail: TrailSection
     example_id: Text
 
     @property
@@ -528,6 +558,10 @@ class Report(Record):
         galleries = [concept.gallery for concept in self.concepts if concept.gallery]
         rows = [row for gallery in galleries for cell in gallery.cells for row in cell.rows]
         return any(picture.data for row in rows for picture in row.pictures)
+
+    def shows(self, key: str) -> bool:
+        """Whether this level of detail has a chapter."""
+        return key in self.chapters
 
     def heading(self, key: str) -> Heading:
         """The chapter with a key of the message catalog."""

@@ -1,6 +1,13 @@
 """The subject as it was found: which weights, which tokenizer, which SAE, by digest."""
 
+from typing import Annotated
+
+from pydantic import Field
+
 from compliance.records.base import Record
+
+NEURONPEDIA_ID = "[A-Za-z0-9][A-Za-z0-9_.@+-]{0,127}/[A-Za-z0-9][A-Za-z0-9_.@+-]{0,127}"
+"""Model and source as Neuronpedia spells them; an export makes folders of both."""
 
 
 class SaeFacts(Record):
@@ -29,7 +36,7 @@ class SaeFacts(Record):
     centres_input: bool = False
     """Whether the mean over d_model is subtracted first (TransformerLens-processed GPT-2)."""
 
-    neuronpedia_id: str | None = None
+    neuronpedia_id: Annotated[str, Field(pattern=f"^{NEURONPEDIA_ID}$")] | None = None
     """Model and source under which Neuronpedia shows it, such as
     ``gemma-2-2b/20-gemmascope-res-16k``; as its configuration says."""
 

@@ -6,7 +6,7 @@
 The report states what the evidence shows and what is missing; it adds no number of its own.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from compliance.catalog import Catalog, display, gaps
@@ -27,8 +27,11 @@ from compliance.records.report import (
     Report,
     VerdictCount,
 )
+from compliance.records.trail import Entry
 from compliance.reports.cells import concept_chapters
+from compliance.reports.changes import Earlier, changes
 from compliance.reports.context import Context, anchor, cell_anchor
+from compliance.reports.features import feature_cards
 from compliance.reports.fidelity import fidelity_sections
 from compliance.reports.instrument import (
     environment_facts,
@@ -38,11 +41,13 @@ from compliance.reports.instrument import (
     plan_facts,
     subject_blocks,
     suite_views,
-    trace_rows,
+    trace_groups,
 )
 from compliance.reports.known_answers import error_sentence, false_claims_plot, known_answers
 from compliance.reports.law import (
+    also_serves,
     common_source,
+    law_glance,
     missing_declarations,
     provision_anchor,
     provision_sections,
@@ -53,6 +58,7 @@ from compliance.reports.messages import load_messages
 from compliance.reports.numbers import in_sentence, write_count, write_percent, written_in
 from compliance.reports.observed import Observed
 from compliance.reports.tables import shown_ids
+from compliance.reports.trail import trail_section
 from compliance.reports.translated import catalog_in, passages
 
 SHORT_DIGEST = len("sha256:") + 12
@@ -61,7 +67,8 @@ SHORT_DIGEST = len("sha256:") + 12
 
 def build_report(
     evidence: Evidence, catalog: Catalog, *, pack_id: str, version: str, built_at: datetime,
-    observed: Observed | None = None, language: str = "en",
+    observed: Observed | None = None, trail: Sequence[Entry] | None = None,
+    earlier: Earlier | None = None, language: str = "en",
 ) -> Report:  # fmt: skip
     """Make everything a report shows.
 
@@ -72,6 +79,8 @@ def build_report(
         version: Of the pack.
         built_at: Moment the report is dated with, time zone included.
         observed: What a run saw of single items. None: the report says that it has none at hand.
+        trail: Its entries up to this report. None: the report says that it was not at hand.
+        earlier: The pack before, of the same system. None: this is the first.
         language: Of the report's own words; one of `compliance.reports.translation.languages`.
 
     Raises:
@@ -85,12 +94,14 @@ def build_report(
         return _report(
             Context(evidence, shown, words, observed),
             pack_id, version, built_at, passages(words, words.untranslated + untranslated),
+            trail, earlier,
         )  # fmt: skip
 
 
 def _report(
-    ctx: Context, pack_id: str, version: str, built_at: datetime, translated: tuple[Passage, ...]
-) -> Report:
+    ctx: Context, pack_id: str, version: str, built_at: datetime, translated: tuple[Passage, ...],
+    trail: Sequence[Entry] | None, earlier: Earlier | None,
+) -> Report:  # fmt: skip
     evidence, catalog = ctx.evidence, ctx.catalog
     contents = _contents(ctx)
     headings = {heading.key: heading for heading in contents}
@@ -114,8 +125,10 @@ def _report(
         counts=_counts(ctx),
         any_qualified=any(finding.qualifiers for finding in evidence.findings),
         gaps=missing_declarations(ctx, missing),
+        glance=law_glance(ctx, headings),
         contents=contents,
-        level=write_percent(ctx.plan.level),
+        chapters=tuple(headings),
+        confidence=write_percent(ctx.plan.level),
         family_error=write_percent(ctx.plan.family_error),
         law_title=catalog.mapping.title,
         law_authorship=catalog.mapping.authorship,
@@ -129,7 +142,9 @@ def _report(
         law_caution=law.caution,
         law_source=common_source(ctx),
         provisions=provision_sections(ctx, headings),
+        also=also_serves(ctx, headings),
         concepts=concept_chapters(ctx, headings["concepts"].number),
+        features=feature_cards(ctx),
         subject=subject_blocks(ctx),
         plan=plan_facts(ctx),
         limits=limit_rows(ctx),
@@ -141,11 +156,13 @@ def _report(
         methods=method_views(ctx),
         known_answers=known_answers(ctx, anchor("known-answers", "body"), errs.title),
         null_plot=false_claims_plot(ctx),
-        trace=trace_rows(ctx),
+        changes=changes(ctx, earlier),
+        trace=trace_groups(ctx),
         files=tuple(
             Fact(label=name, value=digest, code=True)
             for name, digest in sorted(evidence.observations.items())
         ),
+        trail=trail_section(ctx, trail),
         example_id=f"{ctx.plan.cells[0].key}/sensitivity" if ctx.plan.cells else "",
         remainder=(),
     )

@@ -4,10 +4,12 @@
 
 Each PO file of ``templates/messages`` gets an entry for every text, in the order of the English.
 A translation whose English is as it was stays; where the English changed, the entry keeps both, is
-marked fuzzy and is not used until someone looks at it. What no longer exists is dropped.
+marked fuzzy and is not used until someone looks at it. What no longer exists is dropped. A new
+language begins as an empty file, such as ``it.po``.
 """
 
 import io
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -32,7 +34,7 @@ from compliance.reports.translation import (
 from compliance.storage import write_bytes
 
 WIDTH = 100
-HEADER = "# The words of a report in another language; `make messages` keeps the English up to date."
+HEADER = "# The words of a report in another language; `make messages` keeps their English in step."
 
 
 def source_texts() -> dict[str, str]:
@@ -81,11 +83,11 @@ def updated(messages: PoCatalog, texts: Mapping[str, str]) -> PoCatalog:
 
 def _add(messages: PoCatalog, path: str, english: str, old: Message | None) -> None:
     kept = old.string if old else ""
-    stale = bool(kept) and (old.id != english or old.fuzzy)
-    previous = old.previous_id or [old.id] if stale and old.id != english else ()
-    messages.add(
-        english, kept, context=path, flags={"fuzzy"} if stale else (), previous_id=previous
-    )
+    flags, comments = (), ()
+    if kept and (old.fuzzy or old.id != english):
+        # Babel writes "#|" lines, meant for this, and does not read them
+        flags, comments = {"fuzzy"}, old.auto_comments or [f"Translated from: {old.id}"]
+    messages.add(english, kept, context=path, flags=flags, auto_comments=comments)
     # "90 % discovery" is no placeholder of printf, whatever Babel takes it for
     messages.get(english, path).flags.discard("python-format")
 
@@ -110,7 +112,7 @@ def fill(path: Path, translations: Mapping[str, str]) -> list[str]:
         check_fields(f"{path.name}: {key}", entries[key].id, text)
         entries[key].string = text.strip() if entries[key].id == entries[key].id.strip() else text
         entries[key].flags.discard("fuzzy")
-        entries[key].previous_id = []
+        entries[key].auto_comments = []
     write_messages(path, messages)
     return sorted(set(translations) - set(entries))
 
@@ -131,7 +133,7 @@ def check_fields(where: str, english: str, text: str) -> None:
 def write_messages(path: Path, messages: PoCatalog) -> None:
     """Write a PO file; the same messages give the same bytes."""
     data = io.BytesIO()
-    write_po(data, messages, width=WIDTH, include_previous=True)
+    write_po(data, messages, width=WIDTH)
     write_bytes(path, data.getvalue())
 
 
@@ -147,7 +149,9 @@ def main() -> None:
         entries = [message for message in messages if message.id]
         fuzzy = sum(message.fuzzy for message in entries)
         done = sum(bool(message.string) and not message.fuzzy for message in entries)
-        print(f"{path.name}: {done} of {len(entries)} translated, {fuzzy} to be looked at again")
+        sys.stdout.write(
+            f"{path.name}: {done} of {len(entries)} translated, {fuzzy} to be looked at again\n"
+        )
 
 
 if __name__ == "__main__":

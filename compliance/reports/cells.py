@@ -14,6 +14,7 @@ from compliance.records.report import (
     Table,
     TableRow,
 )
+from compliance.reports.charts import calibration
 from compliance.reports.context import Context, anchor, cell_anchor, sentence
 from compliance.reports.controls import comparison, control_tables
 from compliance.reports.locked import describe_features, locked_probe, search_words
@@ -78,6 +79,7 @@ def _chapter(ctx: Context, probe: PlannedProbe, number: str) -> ConceptChapter:
     kinds = ctx.by_kind(cell for cell in ctx.plan.cells if cell.concept == probe.concept)
     cells = [cell for kind in kinds for cell in kind]
     views = tuple(_kind(ctx, kind) for kind in kinds)
+    covered = [kind for kind in kinds if any(_is_covered(ctx, cell) for cell in kind)]
     return ConceptChapter(
         anchor=anchor("concept", probe.concept),
         number=number,
@@ -86,8 +88,9 @@ def _chapter(ctx: Context, probe: PlannedProbe, number: str) -> ConceptChapter:
         probe=describe_features(ctx, locked_probe(ctx, probe.concept)),
         claim=_claim(ctx, probe, cells),
         search=tuple(search_words(ctx, probe)),
-        plots=tuple(sensitivity_plot(ctx, kind) for kind in kinds),
+        plots=tuple(sensitivity_plot(ctx, kind) for kind in covered),
         overviews=tuple(_overviews(ctx, kinds)),
+        calibrations=tuple(calibration(ctx, kind) for kind in covered),
         kinds=views,
         gallery=picture_gallery(ctx, probe, cells),
         sections=concept_sections(ctx, probe, cells, views),
@@ -127,9 +130,10 @@ def _claim(ctx: Context, probe: PlannedProbe, cells: Sequence[Cell]) -> str:
 
 
 def _overviews(ctx: Context, kinds: Sequence[Sequence[Cell]]) -> Iterator[Table]:
-    """A table for texts and one for pictures; without any cell, an empty one."""
-    texts = [kind for kind in kinds if kind[0].modality == "text"]
-    pictures = [kind for kind in kinds if kind[0].modality != "text"]
+    """A table for texts and one for pictures, of what was measured; of nothing, an empty one."""
+    covered = [kind for kind in kinds if any(_is_covered(ctx, cell) for cell in kind)]
+    texts = [kind for kind in covered if kind[0].modality == "text"]
+    pictures = [kind for kind in covered if kind[0].modality != "text"]
     if texts or not pictures:
         yield _overview(ctx, "overview_text", texts)
     if pictures:

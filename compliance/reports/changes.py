@@ -87,38 +87,38 @@ def changes(ctx: Context, earlier: Earlier | None) -> ChangesSection:
 
 def _compared(ctx: Context, key: str, sides: Sides) -> Section:
     """A part that lists what differs, with before and now."""
+    words = ctx.words.changes
     rows = tuple(
         TableRow(title=label, entries=(_entry(ctx, before), _entry(ctx, now)))
         for label, before, now in sides
         if before != now
     )
-    columns = (ctx.words.changes["before"], ctx.words.changes["now"])
-    return _part(ctx, key, _table(ctx, key, columns, (RowGroup(rows=rows),) if rows else ()))
+    return _part(ctx, key, (words["before"], words["now"]), [RowGroup(rows=rows)])
 
 
 def _entry(ctx: Context, value: str | None) -> Entry:
     return Entry(text=ctx.words.changes["absent"] if value is None else value)
 
 
-def _part(ctx: Context, key: str, *tables: Table, said: Sequence[str] = ()) -> Section:
+def _part(
+    ctx: Context, key: str, columns: Sequence[str], groups: Sequence[RowGroup], said: str = ""
+) -> Section:
+    """A table, or in a sentence that there is nothing to list."""
+    words = ctx.words.changes
+    none = words[f"{key}_none"]
+    found = tuple(group for group in groups if group.rows)
+    table = Table(
+        caption=words[f"{key}_caption"],
+        corner=words["what"],
+        columns=tuple(columns),
+        groups=found,
+        absent=none,
+    )
     return Section(
         anchor=anchor("changes", key),
-        title=ctx.words.changes[key],
-        intro=plain(*said),
-        tables=tables,
-    )
-
-
-def _table(
-    ctx: Context, key: str, columns: tuple[str, ...], groups: tuple[RowGroup, ...], **filled: str
-) -> Table:
-    words = ctx.words.changes
-    return Table(
-        caption=words[f"{key}_caption"].format(**filled),
-        corner=words["what"],
-        columns=columns,
-        groups=groups,
-        absent=words.get(f"{key}_none", ctx.words.ui["no_cells"]),
+        title=words[key],
+        intro=plain(said or ("" if found else none)),
+        tables=(table,) if found else (),
     )
 
 
@@ -237,8 +237,7 @@ def _declared(ctx: Context, earlier: Evidence) -> Section:
                 entries=(Entry(text=words[change]),),
             )
         )
-    groups = (RowGroup(rows=tuple(rows)),) if rows else ()
-    return _part(ctx, "declared", _table(ctx, "declared", (words["change"],), groups))
+    return _part(ctx, "declared", (words["change"],), [RowGroup(rows=tuple(rows))])
 
 
 def _verdicts(ctx: Context, earlier: Evidence) -> Section:
@@ -248,9 +247,9 @@ def _verdicts(ctx: Context, earlier: Evidence) -> Section:
     then = {c.key: before.get(c.key, Verdict.NOT_COVERED) for c in earlier.plan.cells}
     now = {c.key: ctx.finding(c).verdict for c in ctx.plan.cells}
     cells = {cell.key: cell for cell in (*ctx.plan.cells, *earlier.plan.cells)}
-    rows = tuple(
-        _verdict_row(ctx, cell, then.get(key), now.get(key)) for key, cell in cells.items()
-    )
+    rows = [
+        (cell, _verdict_row(ctx, cell, then.get(key), now.get(key))) for key, cell in cells.items()
+    ]
     both = then.keys() & now.keys()
     said = words["verdicts_counted"].format(
         both=len(both),
@@ -258,14 +257,12 @@ def _verdicts(ctx: Context, earlier: Evidence) -> Section:
         gone=len(then) - len(both),
         new=len(now) - len(both),
     )
-    groups = (RowGroup(rows=rows),) if rows else ()
-    table = _table(ctx, "verdicts", (words["before"], words["now"]), groups)
-    return _part(ctx, "verdicts", table, said=(said,))
+    return _part(ctx, "verdicts", (words["before"], words["now"]), _by_concept(ctx, rows), said)
 
 
 def _verdict_row(ctx: Context, cell: Cell, before: Verdict | None, now: Verdict | None) -> TableRow:
     return TableRow(
-        title=_title(ctx, cell),
+        title=ctx.place(cell),
         anchor=None if now is None else cell_anchor(cell),
         entries=tuple(
             Entry(text=ctx.words.changes["not_planned"])
@@ -276,10 +273,11 @@ def _verdict_row(ctx: Context, cell: Cell, before: Verdict | None, now: Verdict 
     )
 
 
-def _title(ctx: Context, cell: Cell) -> str:
-    return ctx.words.ui["cell_title"].format(
-        concept=ctx.concept_title(cell.concept), language=ctx.place(cell)
-    )
+def _by_concept(ctx: Context, rows: Sequence[tuple[Cell, TableRow]]) -> list[RowGroup]:
+    found: dict[str, list[TableRow]] = {}
+    for cell, row in rows:
+        found.setdefault(cell.concept, []).append(row)
+    return [RowGroup(heading=ctx.concept_title(c), rows=tuple(r)) for c, r in found.items()]
 
 
 def _numbers(ctx: Context, earlier: Evidence) -> Section:
@@ -292,30 +290,35 @@ def _numbers(ctx: Context, earlier: Evidence) -> Section:
     ]
     if differing:
         return _part(
-            ctx, "numbers", said=(words["not_comparable"].format(why=", ".join(differing)),)
+            ctx, "numbers", (), (), words["not_comparable"].format(why=", ".join(differing))
         )
-    planned = {cell.key for cell in earlier.plan.cells}
-    cells = [cell for cell in ctx.plan.cells if cell.key in planned]
+    columns = [
+        words[f"number_{side}"].format(number=ctx.words.columns[name])
+        for name in MAIN
+        for side in ("before", "now")
+    ]
+    covered = {f.cell.key for f in earlier.findings if f.verdict is not Verdict.NOT_COVERED}
     then = Numbers(earlier.results, ctx.words, level=earlier.plan.level)
-    return _part(ctx, "numbers", *(_side_by_side(ctx, then, cells, name) for name in MAIN))
+    planned = {cell.key for cell in earlier.plan.cells}
+    rows = [
+        (cell, _number_row(ctx, then, cell))
+        for cell in ctx.plan.cells
+        if cell.key in planned
+        and (cell.key in covered or ctx.finding(cell).verdict is not Verdict.NOT_COVERED)
+    ]
+    return _part(ctx, "numbers", columns, _by_concept(ctx, rows))
 
 
-def _side_by_side(ctx: Context, then: Numbers, cells: Sequence[Cell], name: str) -> Table:
-    columns = (ctx.words.changes["before"], ctx.words.changes["now"])
-    rows = tuple(
-        TableRow(
-            title=_title(ctx, cell),
-            anchor=cell_anchor(cell),
-            entries=(
-                Entry(text=_as_text(then, f"{cell.key}/{name}")),
-                Entry(number=ctx.number(cell, name)),
-            ),
-        )
-        for cell in cells
+def _number_row(ctx: Context, then: Numbers, cell: Cell) -> TableRow:
+    pairs = (
+        (Entry(text=_as_text(then, f"{cell.key}/{name}")), Entry(number=ctx.number(cell, name)))
+        for name in MAIN
     )
-    label = ctx.label(name, [cell.modality for cell in cells])
-    groups = (RowGroup(rows=rows),) if rows else ()
-    return _table(ctx, "numbers", columns, groups, number=label)
+    return TableRow(
+        title=ctx.place(cell),
+        anchor=cell_anchor(cell),
+        entries=tuple(entry for pair in pairs for entry in pair),
+    )
 
 
 def _as_text(then: Numbers, result_id: str) -> str:

@@ -225,8 +225,8 @@ def _levels(text: str, tokens: Tokens, largest: float) -> list[int]:
         level = level_of(activation, largest)
         for place in range(max(start, 0), min(end, len(text))):
             levels[place] = max(levels[place], level)
-    for place in range(1, len(text)):  # a mark stands on the letter before it
-        if unicodedata.category(text[place]).startswith("M"):
+    for place in range(1, len(text)):
+        if _is_mark(text, place):
             levels[place - 1] = levels[place] = max(levels[place - 1 : place + 1])
     for blank, group in itertools.groupby(range(len(text)), key=lambda i: text[i].isspace()):
         places = list(group)
@@ -239,11 +239,20 @@ def _levels(text: str, tokens: Tokens, largest: float) -> list[int]:
 
 
 def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
-    """A token without the spaces around it."""
+    """A token without the spaces around it, and with the whole letters that it is a part of."""
     token = text[start:end]
-    if not token.strip():
-        return start, end
-    return start + len(token) - len(token.lstrip()), end - len(token) + len(token.rstrip())
+    if token.strip():
+        start, end = end - len(token.lstrip()), start + len(token.rstrip())
+    while start > 0 and _is_mark(text, start):
+        start -= 1
+    while _is_mark(text, end):
+        end += 1
+    return start, end
+
+
+def _is_mark(text: str, place: int) -> bool:
+    """Whether the character there stands on the letter before it."""
+    return place < len(text) and unicodedata.category(text[place]).startswith("M")
 
 
 def _window(text: str, start: int, end: int) -> tuple[int, int]:
@@ -272,7 +281,7 @@ def _left(text: str, start: int, budget: float) -> int:
 def _right(text: str, end: int, budget: float) -> int:
     while end < len(text) and (budget := budget - _columns(text[end])) >= 0:
         end += 1
-    while end < len(text) and unicodedata.category(text[end]).startswith("M"):
+    while _is_mark(text, end):
         end += 1
     return end
 

@@ -16,13 +16,14 @@ from markupsafe import Markup
 
 from compliance.errors import ReportError
 from compliance.features.shown import Attention, Prompted, PromptToken, Shown
+from compliance.records.audit import FeatureRef
 from compliance.records.feature_card import FeatureCard, Run
 from compliance.records.report import Text, printable
 from compliance.reports.context import Context
-from compliance.reports.examples import level_of, visible
+from compliance.reports.examples import level_of, readable, visible
 from compliance.reports.features import feature_cards
 from compliance.reports.messages import load_messages
-from compliance.reports.numbers import write, written_in
+from compliance.reports.numbers import write, write_count, written_in
 from compliance.reports.render import GENERATOR, page_policy, page_style, templates
 
 SHARES = (0.05, 0.15, 0.3, 0.6)
@@ -76,20 +77,28 @@ class WeightsView:
     absent: Text
 
 
-def locked_cards(ctx: Context) -> tuple[FeatureCard, ...]:
-    """Cards of the features that were locked, numbers written in the report's language."""
+def locked_cards(ctx: Context) -> list[tuple[str, FeatureRef, FeatureCard]]:
+    """Concept, feature and card of everything that was locked."""
     with written_in(ctx.words):
-        return feature_cards(ctx)
+        cards = feature_cards(ctx)
+    features = [
+        (probe.concept, feature)
+        for probe in ctx.plan.probes
+        for locked in ctx.evidence.lock.probes
+        if locked.concept == probe.concept
+        for feature in locked.features
+    ]
+    return [(*feature, card) for feature, card in zip(features, cards, strict=True)]
 
 
 def render_feature_page(
-    *, title: str, source: str, cards: Sequence[FeatureCard], shown: Sequence[Shown]
+    *, title: str, packed: str | None, cards: Sequence[FeatureCard], shown: Sequence[Shown]
 ) -> str:
     """The page.
 
     Args:
         title: What it is about.
-        source: Where cards and weights were read.
+        packed: System and pack or run of the cards; None where there are none.
         cards: Of features that were locked; see `locked_cards`.
         shown: The same or other latents in the weights, and on a prompt.
 
@@ -98,7 +107,10 @@ def render_feature_page(
     """
     messages = load_messages("en")
     words, css = messages.feature_page, page_style(messages.ui)
-    locked = {card.place for card in cards}
+    models = ", ".join(dict.fromkeys(one.model for one in shown))
+    source = (
+        words["of_pack"].format(name=packed) if packed else words["of_model"].format(name=models)
+    )
     try:
         with written_in(messages):
             html = (
@@ -114,7 +126,7 @@ def render_feature_page(
                     title=printable(title),
                     source=printable(source),
                     cards=cards,
-                    weights=() if locked else [_weights(one, words) for one in shown],
+                    weights=[] if cards else [_weights(one, words) for one in shown],
                     prompts=[_prompt(one, one.prompted, words) for one in shown if one.prompted],
                     legend=_legend(words),
                 )
@@ -137,13 +149,13 @@ def _place(one: Shown, words: Mapping[str, str]) -> str:
 def _weights(one: Shown, words: Mapping[str, str]) -> WeightsView:
     facts = [
         (words["hook"], one.sae.hook_name),
-        (words["sae"], f"{one.sae.architecture}, {one.sae.d_sae:,}, {one.sae.digest}"),
+        (words["sae"], f"{one.sae.architecture}, {write_count(one.sae.d_sae)}, {one.sae.digest}"),
         (words["norm"], write(one.decoder_norm, "score")),
         (words["neuronpedia"], one.link or words["no_link"]),
     ]
     effects = (("raises", one.top), ("lowers", one.bottom))
     lists = [
-        (words[name], tuple((visible(t), write(value, "score")) for t, value in found))
+        (words[name], tuple((visible(readable(t)), write(value, "score")) for t, value in found))
         for name, found in effects
     ]
     near = tuple((str(latent), write(cosine, "score")) for latent, cosine in one.nearest)
@@ -226,10 +238,12 @@ def _squares(weights: np.ndarray) -> Iterator[str]:
         )
 
 
-def _legend(words: Mapping[str, str]) -> list[str]:
-    """What each size of square stands for."""
+def _legend(words: Mapping[str, str]) -> list[tuple[str, str]]:
+    """A mark of each size, and what it stands for."""
+    paths = [next(p for p in _squares(np.array([[low]])) if p) for low in SHARES]
     ends = (*SHARES[1:], 1.0)
-    return [
+    said = [
         words["share"].format(low=write(low, "score"), high=write(high, "score"))
         for low, high in zip(SHARES, ends, strict=True)
     ]
+    return list(zip(paths, said, strict=True))

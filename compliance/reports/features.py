@@ -148,7 +148,8 @@ class _Card:
     @property
     def sae(self) -> str:
         saes = self.ctx.plan.saes
-        return saes[self.feature.sae].name if self.feature.sae < len(saes) else "?"
+        place = self.feature.sae
+        return saes[place].name if place < len(saes) else f"sae{place}"
 
     def facts(self) -> Iterator[Fact]:
         words, ctx = self.words, self.ctx
@@ -199,15 +200,20 @@ class _Card:
             )
 
     def charts(self) -> Iterator[Chart]:
-        """Where the feature fires; and once a probe, how its scores on texts lie and rank."""
+        """Where the feature fires; and once a probe, how its scores lie and rank.
+
+        Paper leaves their tables out, which would take a page of each card.
+        Those of texts, where the concept has any: pictures have charts in the concept's chapter.
+        """
         ctx, prefix = self.ctx, _anchor(self.probe.concept, self.feature)
-        texts = [cell for cell in self.cells if cell.modality == "text"]
+        kinds = ctx.by_kind(self.cells)
         drawn = [density(ctx, self.feature)]
-        if self.is_first and texts:
-            drawn += [roc(ctx, texts), histograms(ctx, texts)]
+        if self.is_first and kinds:
+            drawn += [roc(ctx, kinds[0]), histograms(ctx, kinds[0])]
         for chart in drawn:
             if chart is not None:
-                yield chart.model_copy(update={"anchor": f"{prefix}-{chart.anchor}"})
+                own = {"anchor": f"{prefix}-{chart.anchor}", "table_on_paper": False}
+                yield chart.model_copy(update=own)
 
     def weights(self) -> Iterator[Table]:
         for kind in ("top-logit", "bottom-logit"):
@@ -235,7 +241,10 @@ class _Card:
             listed.append((row.tokens / either if either else 0.0, row.other, row.tokens))
         listed.sort(key=lambda one: (-one[0], one[1]))
         rows = (
-            (str(other), (write(jaccard, "auroc"), write_count(both), write_count(alone.get(other, 0))))
+            (
+                str(other),
+                (write(jaccard, "auroc"), write_count(both), write_count(alone.get(other, 0))),
+            )
             for jaccard, other, both in listed
         )
         return self.list_of("cofiring", ("jaccard", "both", "alone"), rows)
@@ -299,10 +308,8 @@ class _Card:
 
     @cached_property
     def largest(self) -> float:
-        """The largest activation on any token of the texts that may be shown."""
-        assert self.ctx.observed is not None  # without observations there are no examples
-        shown = (self.tokens.get(item.id) for item in self.ctx.observed.items if not item.image)
-        values = (max(found.activations) for found in shown if found and found.activations)
+        """The largest activation on any token of the concept's texts."""
+        values = (max(found.activations) for found in self.tokens.values() if found.activations)
         return max((float(value) for value in values), default=0.0)
 
     def examples(self) -> Iterator[ExampleCell]:
@@ -314,6 +321,7 @@ class _Card:
                 yield ExampleCell(
                     title=ctx.place(cell),
                     anchor=cell_anchor(cell),
+                    brief=length == 1,
                     rows=tuple(self.example_rows(cell, scored, length)),
                 )
 
@@ -346,7 +354,10 @@ class _Card:
         """An item; its words once only, and never those of a restricted one."""
         item, words = one.item, self.words
         if item.restricted or shown_at:
-            instead = words["shown_at" if shown_at else "withheld"].format(rule=shown_at)
+            label = self.ctx.words.labels[item.label]
+            instead = words["shown_at" if shown_at else "withheld"].format(
+                label=label, rule=shown_at
+            )
             language, repeated = self.ctx.words.language, bool(shown_at)
             return self.view(one, limit, language=language, instead=instead, repeated=repeated)
         said, found = words_of(item, self.probe.region), self.tokens.get(item.id)
@@ -405,8 +416,10 @@ class _Card:
 
     def reading(self) -> Iterator[str]:
         words, (many, few) = self.words, self.lengths
-        yield words["choice"].format(many=many, few=few) if few else words["choice_main"].format(
-            many=many
+        yield (
+            words["choice"].format(many=many, few=few)
+            if few
+            else words["choice_main"].format(many=many)
         )
         if self.largest > 0:
             yield words["marks"].format(largest=write(self.largest, "score"))

@@ -9,6 +9,7 @@ from compliance.records.report import (
     ResultTable,
     SubjectBlock,
     SuiteView,
+    TraceGroup,
     TraceRow,
 )
 from compliance.records.suite import SuiteFacts
@@ -144,10 +145,17 @@ def method_views(ctx: Context) -> tuple[MethodView, ...]:
     return tuple(_method(ctx, key) for key in keys)
 
 
-def trace_rows(ctx: Context) -> tuple[TraceRow, ...]:
-    """From each verdict sentence to finding, results, observations and items."""
-    files = [name for name in sorted(ctx.evidence.observations) if name.startswith("confirm/")]
-    return tuple(_trace(ctx, cell, tuple(files)) for cell in ctx.plan.cells)
+def trace_groups(ctx: Context) -> tuple[TraceGroup, ...]:
+    """From each verdict sentence to finding, results and items; equal lists of results once.
+
+    Results rest on all files of the confirm split.
+    """
+    groups: dict[tuple[str, ...], list[TraceRow]] = {}
+    for cell in ctx.plan.cells:
+        ids = dict.fromkeys(ctx.finding(cell).result_ids)
+        names = tuple(result_id.removeprefix(f"{cell.key}/") for result_id in ids)
+        groups.setdefault(names, []).append(_trace(ctx, cell))
+    return tuple(TraceGroup(results=names, rows=tuple(rows)) for names, rows in groups.items())
 
 
 def _ngrams(ctx: Context) -> str:
@@ -215,16 +223,11 @@ def _method(ctx: Context, key: str) -> MethodView:
     )  # fmt: skip
 
 
-def _trace(ctx: Context, cell: Cell, files: tuple[str, ...]) -> TraceRow:
-    finding = ctx.finding(cell)
-    ids = dict.fromkeys(finding.result_ids)
-    names = [result_id.removeprefix(f"{cell.key}/") for result_id in ids]
+def _trace(ctx: Context, cell: Cell) -> TraceRow:
     return TraceRow(
         sentence_id=sentence_id(ctx, cell),
         anchor=cell_anchor(cell),
         finding=cell.key,
-        verdict=ctx.verdict(finding.verdict),
-        results=tuple(names),
-        files=files,
+        verdict=ctx.verdict(ctx.finding(cell).verdict),
         items=ctx.words.trace["items"].format(**cell.model_dump()),
     )

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from compliance.errors import ReportError
 from compliance.records.base import Record
 from compliance.records.finding import Status, Verdict
+from compliance.records.report import Level
 from compliance.reports.locales import locale_of
 from compliance.reports.translation import FOLDER, SOURCE, Speaker, load_translation, reworded
 from compliance.resources import data_dir
@@ -79,6 +80,13 @@ class InputWords(Record):
     claim: str
 
 
+class LevelWords(Record):
+    """A level of detail: what it is called, and what a shorter report says of longer ones."""
+
+    title: str
+    note: str
+
+
 class Messages(Record):
     """``templates/messages/en.yaml``, or a translation of it."""
 
@@ -141,6 +149,7 @@ class Messages(Record):
     regions: dict[str, str]
     pooling: dict[str, str]
     chapters: dict[str, str]
+    levels: dict[Level, LevelWords]
     dates: dict[str, str]
     notices: dict[str, str]
     lead: dict[str, str]

@@ -210,7 +210,7 @@ class _Edit:
         if len(events) <= 2:
             return None, 0
         root = events[2]
-        if not isinstance(root, yaml.MappingStartEvent) or root.flow_style:
+        if not isinstance(root, yaml.MappingStartEvent):
             raise self._refusal("it is not a mapping with one key in a line")
         values = [
             index

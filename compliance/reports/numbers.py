@@ -89,7 +89,7 @@ def _with_unit(number: str, kind: str) -> str:
         case "share":
             return number + percent_sign(_language().language)
         case "points" | "signed-points":
-            return _language().units["points"].format(value=number).replace(" ", SPACE)
+            return _language().units["points"].replace(" ", SPACE).format(value=number)
     return number
 
 

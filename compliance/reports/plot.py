@@ -79,14 +79,14 @@ def null_plot(ctx: Context, answers: Sequence[KnownAnswer]) -> Chart:
 
 
 def _margin(ctx: Context, cells: Sequence[Cell]) -> Mark | None:
-    """How low a language may lie below the reference; None where the reference has no value."""
+    """How low a language may lie below the reference; None where that is no share or unknown."""
     reference = next((cell for cell in cells if ctx.is_reference(cell)), None)
     found = result_of(ctx, reference, "sensitivity") if reference else None
     if found is None or found.value is None or len(cells) == 1:
         return None
-    words = ctx.words.charts["forest"]["margin"]
+    words = ctx.words.charts["forest"]["margin"].format(**_margin_words(ctx))
     value = found.value - ctx.plan.claims.non_inferiority_margin
-    return Mark(max(value, 0.0), words.format(**_margin_words(ctx)), "margin")
+    return Mark(value, words, "margin") if value > 0 else None
 
 
 def _margin_note(ctx: Context) -> str:

@@ -15,6 +15,7 @@ import io
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -57,7 +58,7 @@ def render_html(report: Report) -> str:
     words = load_messages(report.language)
     css = page_style(words.ui)
     try:
-        return (
+        page = (
             templates()
             .get_template("report/report.html.j2")
             .render(
@@ -70,6 +71,24 @@ def render_html(report: Report) -> str:
         )
     except (jinja2.TemplateError, KeyError) as problem:
         raise ReportError(f"report template: {problem}") from problem
+    return page if report.level == "full" else _without_dead_links(page)
+
+
+_LINK = re.compile(r'<a((?: [a-z]+="[^"<>]*")*?) href="#([^"]*)">(.*?)</a>')
+_ID = re.compile(r' id="([^"]*)"')
+
+
+def _without_dead_links(page: str) -> str:
+    """Links to what a shorter report leaves out, as plain words; links hold text alone."""
+    there = set(_ID.findall(page))
+
+    def kept(found: re.Match[str]) -> str:
+        attributes, target, text = found.groups()
+        if target in there:
+            return found[0]
+        return f"<span{attributes}>{text}</span>" if attributes else text
+
+    return _LINK.sub(kept, page)
 
 
 def render_pdf(

@@ -14,6 +14,7 @@ from compliance.records.report import (
     Table,
     TableRow,
 )
+from compliance.reports.charts import sweep
 from compliance.reports.context import Context, anchor, applies, cell_anchor, sentence
 from compliance.reports.numbers import write_percent
 from compliance.reports.tables import (
@@ -91,8 +92,8 @@ def _robustness(ctx: Context, probe: PlannedProbe, cells: Sequence[Cell]) -> Sec
         anchor=anchor("robustness", probe.concept),
         title=words["title"],
         intro=(*plain(words["intro"]), *_repeats(ctx, cells)),
+        charts=tuple(sweep(ctx, kind) for kind in ctx.by_kind(cells)),
         tables=(
-            *_settings(ctx, cells),
             _shifts(ctx, cells, shifts),
             _left_out(ctx, cells),
         ),
@@ -116,56 +117,6 @@ def _repeats(ctx: Context, cells: Sequence[Cell]) -> Iterator[Sentence]:
         )  # fmt: skip
     if not repeated:
         yield from plain(words["no_repeats"])
-
-
-def _settings(ctx: Context, cells: Sequence[Cell]) -> Iterator[Table]:
-    """Verdicts under every setting, a page's width at a time."""
-    words = ctx.words.sections["robustness"]
-    known = {setting.name: setting for setting in ctx.plan.settings}
-    found = (s.setting for cell in cells for s in ctx.finding(cell).settings)
-    names = list(dict.fromkeys([*known, *found]))
-    for part in pages(ctx, cells):
-        findings = [ctx.finding(cell) for cell in part]
-        planned = tuple(Entry(verdict=ctx.verdict(finding.verdict)) for finding in findings)
-        rows = [TableRow(title=words["planned"], entries=planned)]
-        rows += [
-            TableRow(
-                title=_setting_words(ctx, name, known.get(name)),
-                entries=tuple(_under(ctx, finding, name) for finding in findings),
-            )
-            for name in names
-        ]
-        kept = tuple(Entry(number=ctx.number(cell, "settings-kept")) for cell in part)
-        rows.append(TableRow(title=words["kept"], entries=kept))
-        yield Table(
-            caption=words["settings_caption"],
-            corner=words["setting"],
-            columns=tuple(ctx.place(cell) for cell in part),
-            groups=(RowGroup(rows=tuple(rows)),),
-            absent=words["no_settings"],
-        )
-
-
-def _under(ctx: Context, finding: Finding, setting: str) -> Entry:
-    found = next((s for s in finding.settings if s.setting == setting), None)
-    return EMPTY if found is None else Entry(verdict=ctx.verdict(found.verdict))
-
-
-def _setting_words(ctx: Context, name: str, setting: Setting | None) -> str:
-    words = ctx.words
-    if setting is None:
-        return name
-    if setting.pooling is not None:
-        pooling = words.pooling.get(setting.pooling, setting.pooling)
-        return words.settings["pooling"].format(pooling=pooling)
-    if setting.region is not None:
-        region = words.regions.get(setting.region, setting.region)
-        return words.settings["region"].format(region=region)
-    if setting.alpha is not None:
-        return words.settings["alpha"].format(alpha=write_percent(setting.alpha))
-    if setting.sae is not None and setting.sae < len(ctx.plan.saes):
-        return words.settings["sae"].format(sae=ctx.plan.saes[setting.sae].name)
-    return name
 
 
 def _shift_names(ctx: Context, cells: Sequence[Cell]) -> list[str]:

@@ -29,10 +29,11 @@ SOURCE = "en"
 FOLDER = "templates/messages"
 NOT_PROSE = (
     "language", "*.glyph", "conditions.*.kind", "picture_conditions.*.kind", "results.*.kind",
-    "expected_controls.*", "ui.verification.*.command", "standard_exports.*",
+    "expected_controls.*", "ui.verification.*.command", "standard_exports.*", "card.*",
+    "feature_page.*",
 )  # fmt: skip
-"""Texts of ``en.yaml`` that are the same in every language: keys, signs, commands, and exports for
-machines, which are in English."""
+"""Texts of ``en.yaml`` that are the same in every language: keys, signs, commands, and the words of
+pages and exports that are made in English alone."""
 
 NOBODY = ("Report-Msgid-Bugs-To", "Last-Translator", "Language-Team")
 MACHINE = "X-Translation"
@@ -68,7 +69,7 @@ class Speaker:
     untranslated: int = 0
 
     def __call__(self, path: str, english: str) -> str:
-        if self.translation is None:
+        if self.translation is None or not english:
             return english
         text = self.translation.of(path, english)
         self.untranslated += text is None

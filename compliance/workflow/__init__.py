@@ -20,6 +20,7 @@ from compliance.workflow.features import (
     find_named,
     find_searched,
     show_feature,
+    write_card,
 )
 from compliance.workflow.importing import Imported, RecipeOverview, import_suite, recipes
 from compliance.workflow.starting import (
@@ -59,4 +60,5 @@ __all__ = [
     "show_feature",
     "shipped_suites",
     "verify",
+    "write_card",
 ]

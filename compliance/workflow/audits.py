@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from compliance import trail
 from compliance.assessment.assess import differences
 from compliance.catalog.load import load_catalog
 from compliance.documents import read_yaml
@@ -16,6 +19,7 @@ from compliance.records.evidence import Evidence
 from compliance.records.plan import Lock, Plan
 from compliance.runs import make_run, open_run
 from compliance.storage import write_bytes
+from compliance.workflow.documents import Origin, reports
 from compliance.workflow.stages import (
     assess_run,
     current_evidence,
@@ -28,9 +32,11 @@ from compliance.workflow.stages import (
     pack_run,
     parent_of,
     plan_for,
-    render,
     run_pass,
 )
+
+if TYPE_CHECKING:
+    from compliance.records.report import Level
 
 
 def plan(audit_file: Path, progress: Progress = SILENT) -> Plan:
@@ -43,7 +49,7 @@ def plan(audit_file: Path, progress: Progress = SILENT) -> Plan:
     folder = audit_file.parent
     suites = load_suites(config, folder)
     progress.stage("loading model and SAEs")
-    return freeze_plan(config, folder, suites, load_reader(config, folder))
+    return freeze_plan(config, folder, suites, load_reader(config, folder), progress)
 
 
 def observe(audit_file: Path, progress: Progress = SILENT) -> str:
@@ -94,43 +100,53 @@ def assess(audit_file: Path, progress: Progress = SILENT) -> Evidence:
     return assess_run(run, load_system(config, audit_file.parent), load_catalog(), progress)
 
 
-def report(audit_file: Path, *, language: str = "en", progress: Progress = SILENT) -> Path:
+def report(
+    audit_file: Path, *, language: str = "en", level: Level | None = None,
+    progress: Progress = SILENT,
+) -> Path:  # fmt: skip
     """Render the report of an assessment, outside any pack.
 
     Args:
         audit_file: ``audit.yaml``.
         language: Of the report's own words.
+        level: Of the PDF; None: all three.
         progress: Told what is being done.
 
     Returns:
-        The folder with ``report.html`` and ``report.pdf``; in another language than English
+        The folder with ``report.html``, which has everything, and ``report.pdf``,
+        ``report-standard.pdf`` and ``report-brief.pdf``; in another language than English
         ``report-de.html`` and so on, beside the English ones.
 
     Raises:
         ReportError: There are no words in this language.
     """
     config = read_yaml(audit_file, AuditConfig)
-    run = open_run(audit_file.parent, config)
-    evidence = current_evidence(run, config, audit_file.parent)
-    version = next_version(evidence, parent_of(evidence, audit_file.parent))
-    suites = load_suites(config, audit_file.parent)
-    html, pdf = render(
-        evidence, load_catalog(), version, now(), run.observations(), suites, progress,
-        language=language,
+    folder = audit_file.parent
+    run = open_run(folder, config)
+    evidence = current_evidence(run, config, folder)
+    parent = parent_of(evidence, folder)
+    origin = Origin(
+        evidence, load_catalog(), next_version(evidence, parent), now(), run.observations(),
+        load_suites(config, folder), trail.read(run.trail), parent,
     )  # fmt: skip
-    name = "report" if language == "en" else f"report-{language}"
-    write_bytes(run.path / "report" / f"{name}.html", html)
-    write_bytes(run.path / "report" / f"{name}.pdf", pdf)
+    levels = None if level is None else (level,)
+    made = reports(origin, language=language, levels=levels, progress=progress)
+    for name, data in made.items():
+        write_bytes(run.path / "report" / name, data)
     return run.path / "report"
 
 
-def pack(audit_file: Path, *, key: Path | None = None, progress: Progress = SILENT) -> Path:
+def pack(
+    audit_file: Path, *, key: Path | None = None, languages: Sequence[str] = (),
+    progress: Progress = SILENT,
+) -> Path:  # fmt: skip
     """Build the signed pack of an assessment.
 
     Args:
         audit_file: ``audit.yaml``.
         key: The issuer's private key, ed25519 in PEM form. Without it ``keys/issuer.pem`` beside
             ``audit.yaml`` is taken, and made when it is not there.
+        languages: Of reports, besides English.
         progress: Told what is being done.
 
     Returns:
@@ -140,11 +156,21 @@ def pack(audit_file: Path, *, key: Path | None = None, progress: Progress = SILE
     folder = audit_file.parent
     run = open_run(folder, config)
     current_evidence(run, config, folder)
-    return pack_run(run, folder, load_suites(config, folder), key, progress)
+    suites = load_suites(config, folder)
+    return pack_run(run, folder, suites, key, progress, languages=languages)
 
 
-def audit(audit_file: Path, *, key: Path | None = None, progress: Progress = SILENT) -> Path:
+def audit(
+    audit_file: Path, *, key: Path | None = None, languages: Sequence[str] = (),
+    progress: Progress = SILENT,
+) -> Path:  # fmt: skip
     """The whole way: plan, observe, lock, observe, assess, report, pack. Resumes where it stopped.
+
+    Args:
+        audit_file: ``audit.yaml``.
+        key: As in `pack`.
+        languages: Of reports, besides English.
+        progress: Told what is being done.
 
     Raises:
         ComplianceError: Something that was asked for cannot be done; finished work is kept.
@@ -154,10 +180,10 @@ def audit(audit_file: Path, *, key: Path | None = None, progress: Progress = SIL
     system, suites = load_system(config, folder), load_suites(config, folder)
     progress.stage("loading model and SAEs")
     reader = load_reader(config, folder)
-    frozen = freeze_plan(config, folder, suites, reader)
+    frozen = freeze_plan(config, folder, suites, reader, progress)
     run = make_run(folder, config, frozen)
     run_pass(run, "fit", suites, reader, progress)
     lock_run(run, progress)
     run_pass(run, "confirm", suites, reader, progress)
     assess_run(run, system, load_catalog(), progress)
-    return pack_run(run, folder, suites, key, progress)
+    return pack_run(run, folder, suites, key, progress, languages=languages)

@@ -1,4 +1,4 @@
-"""Looking at features: finding them, showing one, and handing the locked ones on."""
+"""Looking at features: finding them, showing one, its card, and handing the locked ones on."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from compliance.assessment.choosing import Candidates, candidates
 from compliance.assessment.tables import FitObservations, read_table
+from compliance.catalog.load import load_catalog
 from compliance.documents import read_yaml
-from compliance.errors import ConfigError, PackError, PlanError
+from compliance.errors import ConfigError, PackError, PlanError, ReportError
 from compliance.features.finding import find_labels
 from compliance.features.reading import NamedFeature, read_features
 from compliance.features.shown import Attention, Prompted, PromptToken, Shown
@@ -33,15 +35,20 @@ from compliance.records.evidence import Evidence
 from compliance.records.pack import PackedItem
 from compliance.records.plan import LockedProbe, Plan
 from compliance.records.subject import SaeFacts
-from compliance.records.suite import Item
+from compliance.records.suite import Item, Label
+from compliance.reports.examples import readable
 from compliance.runs import RunFolder, open_run
-from compliance.storage import write_bytes, write_folder
+from compliance.storage import write_bytes, write_folder, write_text
 from compliance.suites.load import load_suite
 from compliance.workflow.stages import load_reader
 
 if TYPE_CHECKING:
     from compliance.probes.sae import Sae
     from compliance.probes.task import Reader
+    from compliance.records.feature_card import FeatureCard
+    from compliance.reports.observed import Observed
+
+YAML = (".yaml", ".yml")
 
 SCORES = ("auroc-hard", "auroc-benign", "sensitivity", "fpr-hard", "fpr-benign")
 """Results that an exported feature carries for each cell of its concept."""
@@ -145,12 +152,12 @@ def export_features(path: Path, target: Path) -> list[Path]:
 def write_card(
     path: Path, what: str, target: Path, *, sae: int = 0, prompt: str | None = None,
     attention: bool = False, progress: Progress = SILENT,
-) -> Path:  # fmt: skip
+) -> None:  # fmt: skip
     """Write a page about a feature: its card, and where asked for the feature on a prompt.
 
     Args:
         path: ``audit.yaml``, a run's folder, or a pack. The model is read for a prompt, and for a
-            latent that was not locked; both need ``audit.yaml``.
+            latent that is not locked; both need ``audit.yaml``.
         what: A latent's index, or a concept: the features that were locked for it.
         target: HTML file; an older one is replaced.
         sae: The SAE that an index counts in.
@@ -161,43 +168,127 @@ def write_card(
     Raises:
         ComplianceError: There is no such feature, or nothing to make its page of.
     """
+    names_model = path.suffix in YAML
+    if prompt is not None and not names_model:
+        raise ConfigError(
+            f"{path.name}: holds no model, which a prompt needs", hint="give audit.yaml instead"
+        )
+    latent = FeatureRef(sae=sae, latent=int(what)) if what.isdecimal() else None
+    found = None
+    if latent is None or not names_model or _is_assessed(path):
+        progress.stage("reading the run")
+        found = _locked_cards(path, latent or what)
+    features = [latent] if latent else [ref for ref, _ in found.cards] if found else []
+    if not names_model and not (found and found.cards):
+        raise ConfigError(
+            f"{path.name}: {what} of SAE {sae} is not locked for any concept",
+            hint="give audit.yaml, which names the model, to show what its weights say",
+        )
+    shown: list[Shown] = []
+    if prompt is not None or not (found and found.cards):
+        shown = show_features(path, features, prompt=prompt, attention=attention, progress=progress)
+    pages = _pages()
+    page = pages.render_feature_page(
+        title=found.title if found and found.cards else f"Latent {what}",
+        packed=found.source if found and found.cards else None,
+        cards=[card for _, card in found.cards] if found else [],
+        shown=shown,
+    )
+    write_text(target, page)
+
+
+@dataclass(frozen=True)
+class _Locked:
+    """Cards of features that were locked, and where they are from."""
+
+    title: str
+    source: str
+    cards: list[tuple[FeatureRef, FeatureCard]]
+
+
+def _locked_cards(path: Path, what: FeatureRef | str) -> _Locked:
+    """The cards of a concept, or of one feature, which may stand for several concepts."""
+    from compliance.reports.context import Context
+    from compliance.reports.messages import load_messages
+
+    with open_seen(path) as seen:
+        evidence = seen.evidence()
+        concepts = {p.concept: p.title for p in seen.plan.probes}
+        if isinstance(what, str) and what not in concepts:
+            raise ConfigError(
+                f"{what}: is neither a latent's index nor a concept of {seen.name}",
+                hint=f"its concepts are {', '.join(concepts)}",
+            )
+        context = Context(evidence, load_catalog(), load_messages("en"), _observed(seen))
+        every = _pages().locked_cards(context)
+    chosen = [
+        (concept, feature, card)
+        for concept, feature, card in every
+        if (concept == what if isinstance(what, str) else _same(feature, what))
+    ]
+    return _Locked(
+        title="; ".join(dict.fromkeys(concepts[concept] for concept, _, _ in chosen)),
+        source=f"{evidence.system.title}, {seen.name}",
+        cards=[(feature, card) for _, feature, card in chosen],
+    )
+
+
+def _same(one: FeatureRef, other: FeatureRef) -> bool:
+    """Whether they are one latent, whatever they are called."""
+    return (one.sae, one.latent) == (other.sae, other.latent)
+
+
+def _is_assessed(audit_file: Path) -> bool:
     try:
-        from compliance.reports.feature_page import locked_cards, render_feature_page
+        return open_run(audit_file.parent, read_yaml(audit_file, AuditConfig)).has("evidence.json")
+    except PlanError:
+        return False
+
+
+def _pages() -> ModuleType:
+    """What makes pages, which the base install lacks."""
+    try:
+        from compliance.reports import feature_page
     except ModuleNotFoundError as error:
         raise ReportError(
             f"a card needs {error.name}, which is not installed",
             hint="install the extra: sae-compliance[reports]",
         ) from error
-    has_model = path.suffix in YAML
-    if prompt is not None and not has_model:
-        raise ConfigError(
-            f"{path.name}: holds no model, which a prompt needs", hint="give audit.yaml instead"
-        )
-    wanted = [FeatureRef(sae=sae, latent=int(what))] if what.isdigit() else []
-    cards, title, source = (), f"Latent {what}", ""
-    if not (has_model and wanted and not _is_assessed(path)):
-        with open_seen(path) as seen:
-            found = _locked_as(seen, what, wanted)
-            wanted = wanted or [feature for _, feature in found]
-            title = _title(seen, found) or title
-            source = f"{seen.evidence().system.title}, {seen.name}"
-            if found:
-                progress.stage("making the card")
-                cards = tuple(_cards_of(seen, found, locked_cards))
-    if not cards and not has_model:
-        raise ConfigError(
-            f"{path.name}: latent {what} of SAE {sae} is not locked for any concept",
-            hint="its weights can be shown from audit.yaml, which names the model",
-        )
-    shown = []
-    if prompt is not None or not cards:
-        shown = show_features(
-            path, wanted, prompt=prompt, attention=attention, progress=progress
-        )
-    write_text(
-        target, render_feature_page(title=title, source=source, cards=cards, shown=shown)
+    return feature_page
+
+
+def _observed(seen: Seen) -> Observed:
+    """What a card shows of single items; words that are withheld stay so."""
+    from compliance.reports.observed import Observed
+
+    rows = seen.table("confirm/items.csv")
+    known = {item.id: item for item in seen.shown()}
+    before = seen.table("fit/items.csv")
+    benign = before.loc[before["label"] == Label.NEGATIVE, "item"]
+    calibration = seen.table("fit/scores.csv")
+    return Observed(
+        items=tuple(
+            known.get(row.item) or _withheld(row)
+            for row in rows.itertuples()
+            if row.item in known or row.modality == "text"
+        ),
+        scores=seen.table("confirm/scores.csv"),
+        calibration=calibration[calibration["item"].isin(benign)],
+        tokens=seen.table("confirm/tokens.parquet"),
+        cofiring=seen.table("confirm/cofiring.parquet"),
+        features=seen.table("confirm/features.csv"),
+        firing=seen.table("confirm/firing.parquet"),
     )
-    return target
+
+
+def _withheld(row: Any) -> Item:
+    """An item that a pack names and does not show, from what its observations say of it."""
+    return Item(
+        id=row.item, group=row.group, concept=row.concept or None, label=row.label,
+        language=row.language, format=row.format, stratum=row.stratum or None,
+        text="withheld", restricted=True, origin=row.origin, source=row.source,
+        licence="withheld",
+    )  # fmt: skip
 
 
 @contextmanager
@@ -209,7 +300,7 @@ def open_seen(path: Path) -> Iterator[Seen]:
     Raises:
         ComplianceError: It is none of these.
     """
-    if path.suffix in {".yaml", ".yml"}:
+    if path.suffix in YAML:
         yield _of_run(open_run(path.parent, read_yaml(path, AuditConfig)))
     elif (path / "plan.json").is_file():
         yield _of_run(RunFolder(path))
@@ -306,16 +397,21 @@ def _locked_features(seen: Seen) -> Iterator[LockedFeature]:
                 concept=locked.concept,
                 title=titles[locked.concept],
                 density=density(feature),
-                top=_pairs(of.get("top-logit"), "text"),
-                bottom=_pairs(of.get("bottom-logit"), "text"),
+                top=_tokens(of.get("top-logit")),
+                bottom=_tokens(of.get("bottom-logit")),
                 nearest=_pairs(of.get("nearest"), "other"),
                 examples=examples if len(locked.features) == 1 else (),
                 scores=tuple(_measured(evidence, locked.concept)),
             )
 
 
-def _pairs(rows: pd.DataFrame | None, column: str) -> list:
+def _pairs(rows: pd.DataFrame | None, column: str) -> list[tuple[Any, float]]:
+    """What a kind of rows names, and its value."""
     return [] if rows is None else list(zip(rows[column], rows["value"].astype(float), strict=True))
+
+
+def _tokens(rows: pd.DataFrame | None) -> list[tuple[str, float]]:
+    return [(readable(token), value) for token, value in _pairs(rows, "text")]
 
 
 def _densities(seen: Seen) -> Callable[[FeatureRef], float | None]:

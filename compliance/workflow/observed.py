@@ -1,4 +1,4 @@
-"""What a report shows of single items: a run's tables and a suite's files as the values it takes."""
+"""What a report shows of single items, from a run's tables and the files of suites."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

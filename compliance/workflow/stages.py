@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,6 @@ from compliance.errors import (
     PackError,
     PlanError,
     ProbeError,
-    ReportError,
 )
 from compliance.features.reading import FeatureList, read_list
 from compliance.packs import layout
@@ -36,7 +35,7 @@ from compliance.packs.reading import OpenPack, read_pack
 from compliance.packs.version import Parent, next_version
 from compliance.progress import Progress
 from compliance.records.audit import AuditConfig, FeatureFile, SystemFacts
-from compliance.records.base import canonical_bytes, digest_of, to_json
+from compliance.records.base import digest_of, to_json
 from compliance.records.evidence import Evidence
 from compliance.records.plan import Lock, Plan
 from compliance.records.schemas import all_schemas
@@ -46,7 +45,8 @@ from compliance.resources import data_dir
 from compliance.runs import RunFolder, all_trails, make_run, point_at
 from compliance.suites.load import Suite, load_suite
 from compliance.suites.pictures import read_picture
-from compliance.workflow.observed import observed_of, picture_files
+from compliance.workflow.documents import Origin, documents, report_names
+from compliance.workflow.observed import picture_files
 from compliance.workflow.shipped import known_answers
 
 if TYPE_CHECKING:
@@ -62,9 +62,13 @@ PACKAGES = (
 """Packages whose versions can move the last digits of a run."""
 
 
-def freeze_plan(config: AuditConfig, folder: Path, suites: Sequence[Suite], reader: Reader) -> Plan:
+def freeze_plan(
+    config: AuditConfig, folder: Path, suites: Sequence[Suite], reader: Reader, progress: Progress
+) -> Plan:
     """Make the plan and its run folder, and register suites and plan in the trail."""
     frozen = plan_for(config, folder, suites, reader)
+    for line in _listed(frozen):
+        progress.stage(line)
     run = make_run(folder, config, frozen)
     for suite in suites:
         _once(run, "suite-registered", {"suite": suite.datasheet.name, "digest": suite.digest})
@@ -84,6 +88,20 @@ def plan_for(config: AuditConfig, folder: Path, suites: Sequence[Suite], reader:
         software=SOFTWARE,
         lists=load_lists(config, folder),
     )
+
+
+def _listed(frozen: Plan) -> Iterator[str]:
+    """Where features were read from, and whether it is known that they are of the first SAE."""
+    sae = frozen.saes[0]
+    for probe in frozen.probes:
+        if probe.listed is not None:
+            checked = sae.neuronpedia_id is not None
+            yield (
+                f"{probe.concept}: {len(probe.features)} features of "
+                f"{probe.listed.model}/{probe.listed.source} from {probe.listed.file}, "
+                + ("which is where Neuronpedia shows the first SAE" if checked else
+                   f"unchecked: {sae.name} does not say where Neuronpedia shows it")
+            )  # fmt: skip
 
 
 def run_pass(
@@ -222,20 +240,27 @@ def parent_of(evidence: Evidence, folder: Path) -> Parent | None:
 
 
 def pack_run(
-    run: RunFolder, folder: Path, suites: Sequence[Suite], key: Path | None, progress: Progress
-) -> Path:
-    """Build and sign the pack, unless the newest one states the same evidence."""
+    run: RunFolder, folder: Path, suites: Sequence[Suite], key: Path | None, progress: Progress,
+    *, languages: Sequence[str] = (),
+) -> Path:  # fmt: skip
+    """Build and sign the pack, unless the newest one states the same evidence.
+
+    Reports are in English, and in each of ``languages``.
+    """
     evidence, catalog = run.evidence(), load_catalog()
     packs = folder / "packs"
     parent = _newest_pack(packs, evidence.system.name)
     signer = _signer(folder, key)
-    if parent is not None and _states(parent, evidence, signer):
+    if parent is not None and _states(parent, evidence, signer, languages):
         return parent.folder.root
     before = parent.as_parent() if parent else None
     version = next_version(evidence, before)
     built_at = now()
     files = run.observations()
-    html, pdf = render(evidence, catalog, version, built_at, files, suites, progress)
+    origin = Origin(
+        evidence, catalog, version, built_at, files, suites, trail.read(run.trail), before
+    )
+    made = documents(origin, languages=languages, progress=progress)
     _once(run, "report-built", {"version": version, "evidence": digest_of(evidence)})
     frozen = run.plan()
     used = {item.id for items in planned_items(frozen, suites).values() for item in items}
@@ -247,8 +272,7 @@ def pack_run(
             evidence=evidence,
             version=version,
             parent=before,
-            report_html=html,
-            report_pdf=pdf,
+            documents=made,
             items=items,
             withheld=[item.id for item in items if item.restricted],
             pictures=picture_files([i for i in items if not i.restricted], suites),
@@ -262,43 +286,12 @@ def pack_run(
     )
 
 
-def _states(pack: OpenPack, evidence: Evidence, signer: Signer) -> bool:
-    """Whether a pack holds this very evidence under this very key."""
+def _states(pack: OpenPack, evidence: Evidence, signer: Signer, languages: Sequence[str]) -> bool:
+    """Whether a pack holds this very evidence under this very key, in these languages."""
     same_key = pack.file(layout.PUBLIC_KEY) == signer.public_pem
-    return same_key and digest_of(pack.evidence) == digest_of(evidence)
-
-
-def render(
-    evidence: Evidence, catalog: Catalog, version: str, built_at: datetime,
-    observations: Mapping[str, bytes], suites: Sequence[Suite], progress: Progress,
-    *, language: str = "en",
-) -> tuple[bytes, bytes]:  # fmt: skip
-    """HTML and PDF, with pictures of the suites; the PDF carries the evidence inside."""
-    try:
-        from compliance.reports.build import build_report
-        from compliance.reports.render import render_html, render_pdf
-    except ModuleNotFoundError as error:
-        raise ReportError(
-            f"rendering a report needs {error.name}, which is not installed",
-            hint="install the extra: sae-compliance[reports]",
-        ) from error
-    progress.stage("rendering the report")
-    pack_id = f"{evidence.system.name}-{version}"
-    built = build_report(
-        evidence, catalog, pack_id=pack_id, version=version, built_at=built_at,
-        observed=observed_of(evidence, suites, observations), language=language,
-    )  # fmt: skip
-    attachments = {"evidence.json": canonical_bytes(evidence)} | {
-        path.replace("/", "-"): observations[path]
-        for path in ("confirm/items.csv", "confirm/scores.csv")
-    }
-    pdf = render_pdf(
-        built,
-        attachments=attachments,
-        identifier=bytes.fromhex(digest_of(evidence).removeprefix("sha256:"))[:16],
-        when=built_at,
-    )
-    return render_html(built).encode("utf-8"), pdf
+    wanted = (f"data/{name}" for language in languages for name in report_names(language))
+    there = all((pack.folder.root / name).is_file() for name in wanted)
+    return same_key and there and digest_of(pack.evidence) == digest_of(evidence)
 
 
 def _law_files() -> dict[str, bytes]:

@@ -6,6 +6,7 @@ import yaml
 
 from compliance.catalog import gaps, load_catalog, scaffold_system
 from compliance.records.audit import Declared, SystemFacts
+from compliance.resources import data_dir
 
 
 @pytest.fixture(scope="module")
@@ -70,3 +71,53 @@ def test_no_renderer_and_no_model_library_is_needed():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == "[]"
+
+
+SUBJECTS = {
+    "provider": ("provider.identity", "13(3)(a)"),
+    "contact": ("provider.contact", "13(3)(a)"),
+    "representative": ("authorised_representative", "13(3)(a)"),
+    "intended purpose": ("intended_purpose", "13(3)(b)(i)"),
+    "foreseeable misuse": ("foreseeable_misuse", "13(3)(b)(iii)"),
+    "persons and groups": ("performance_by_group", "13(3)(b)(v)"),
+    "input data": ("input_data", "13(3)(b)(vi)"),
+    "predetermined changes": ("predetermined_changes", "13(3)(c)"),
+    "oversight": ("oversight_measures", "13(3)(d)"),
+    "compute": ("computational_resources", "13(3)(e)"),
+    "hardware": ("hardware_resources", "13(3)(e)"),
+    "lifetime": ("expected_lifetime", "13(3)(e)"),
+    "maintenance": ("maintenance_measures", "13(3)(e)"),
+    "logs": ("log_collection", "13(3)(f)"),
+}
+"""What the form has to ask for, with the key and the provision it cites."""
+
+
+@pytest.mark.parametrize("subject", SUBJECTS)
+def test_the_form_asks_for_it_and_cites_its_provision(catalog, subject):
+    key, citation = SUBJECTS[subject]
+    lines = scaffold_system("my-system", catalog).splitlines()
+
+    start = lines.index(f"  {key}:")
+    comments = lines[:start][::-1]
+    comments = comments[: comments.index("")]
+
+    assert any(line.startswith(f"  # {citation} ") for line in comments)
+    assert lines[start + 1] == '    text: ""'
+
+
+def test_not_applicable_without_a_reason_is_no_answer(catalog):
+    with pytest.raises(ValueError, match="not_applicable"):
+        Declared.model_validate({"text": None, "not_applicable": None})
+
+    for reason in ("", "  \n"):
+        given = system(predetermined_changes=Declared(not_applicable=reason))
+        assert "predetermined_changes" in {gap.key for gap in gaps(given, catalog)}
+
+
+def test_every_key_of_the_form_stands_in_the_page_on_it(catalog):
+    """The page groups the keys by subject; a new key needs a place there."""
+    page = (data_dir("templates").parent / "docs/reference/system-yaml.md").read_text("utf-8")
+    subjects = page.partition("| subject | keys |")[2].partition("## Declared facts")[0]
+
+    for declared, _ in catalog.declared_keys():
+        assert f"`{declared.key}`" in subjects

@@ -61,6 +61,14 @@ def test_every_rule_stays_inside_what_its_provision_allows(catalog):
             assert not rule.results and not rule.findings
 
 
+def test_lines_on_other_provisions_stay_inside_the_article_and_name_no_result(catalog):
+    """Provisions outside the article have no role in the catalog, so nothing is measured there."""
+    for line in catalog.mapping.also:
+        assert not line.provision.startswith("art13")
+        assert catalog.provision(line.provision).pack_role is None
+        assert catalog.rule(line.provision) is None
+
+
 def test_resources_cover_computation_and_hardware(catalog):
     wording = catalog.provision("13(3)(e)").official_text
     keys = [declared.key for declared in catalog.rule("13(3)(e)").declared]
@@ -113,6 +121,11 @@ def test_an_auditor_may_swap_the_catalog(copy, catalog):
         ("provisions.yaml", "id: art13.1\n", "id: art13.2\n", "art13.2 appears twice"),
         ("provisions.yaml", "  - art16.b\n", "  - art16.z\n", "links to art16.z"),
         ("mapping.yaml", "provision: art13.1", "provision: art13.9", "art13.9"),
+        ("mapping.yaml", "provision: art9.8", "provision: art9.11", "art9.11"),
+        ("mapping.yaml", "provision: art9.8", "provision: art9.2", "art9.2 appears twice"),
+        ("mapping.yaml", "provision: art9.8", "provision: art13.1", "art13.1 appears twice"),
+        ("mapping.yaml", "about: Automation bias", 'about: ""', "about"),
+        ("mapping.yaml", "chapters: [changes]", "chapters: []", "chapters"),
         ("mapping.yaml", "key: robustness", "key: cybersecurity", "cybersecurity appears twice"),
         ("mapping.yaml", "findings: [contradicted", "findings: [passed", "findings"),
         ("mapping.yaml", "annex_i_systems:", "annex_x_systems:", "annex_i_systems"),

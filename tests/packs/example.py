@@ -194,19 +194,25 @@ def write_trail(path: Path, evidence: Evidence, *, without: Iterable[str] = ()) 
     return path
 
 
+DOCUMENTS = {
+    "report.html": b"<!doctype html><title>Report</title>",
+    "report.pdf": b"%PDF-1.7 not really",
+    "exports/.eval_results/demo.yaml": b"[]\n",
+    "ro-crate-metadata.json": b"{}",
+}
+
+
 def example_contents(folder: Path, **changes: Any) -> PackContents:
     """Contents of a first pack; ``folder`` is where the trail is written."""
     evidence = changes.pop("evidence", None) or example_evidence()
     fields: dict[str, Any] = {
         "evidence": evidence,
         "version": "1.0.0",
-        "report_html": b"<!doctype html><title>Report</title>",
-        "report_pdf": b"%PDF-1.7 not really",
+        "documents": DOCUMENTS,
         "items": example_items(),
         "observations": OBSERVATIONS,
         "law": {"provisions.yaml": b"art13: {}\n"},
         "schemas": {"evidence.schema.json": b"{}"},
-        "exports": {".eval_results/demo.yaml": b"[]\n", "ro-crate-metadata.json": b"{}"},
     }
     if "trail" not in changes:
         fields["trail"] = write_trail(folder / "trail.jsonl", evidence)

@@ -17,6 +17,7 @@ from compliance.records.audit import Declared, SystemFacts
 from compliance.records.base import canonical_bytes, digest_bytes
 from compliance.records.pack import PackedItem, WithheldItem
 from tests.packs.example import (
+    DOCUMENTS,
     MOMENT,
     OBSERVATIONS,
     SIGNER,
@@ -54,7 +55,6 @@ def test_it_holds_what_the_design_lists(built: Path):
         "data/checkpoint",
         "data/evidence.json",
         "data/exports/.eval_results/demo.yaml",
-        "data/exports/ro-crate-metadata.json",
         "data/items.jsonl",
         "data/law/provisions.yaml",
         "data/observations/confirm/items.csv",
@@ -62,6 +62,7 @@ def test_it_holds_what_the_design_lists(built: Path):
         "data/observations/fit/items.csv",
         "data/report.html",
         "data/report.pdf",
+        "data/ro-crate-metadata.json",
         "data/schemas/evidence.schema.json",
         "data/trail.jsonl",
         "manifest-sha256.txt",
@@ -91,7 +92,7 @@ def test_an_observation_may_come_as_a_file(tmp_path: Path):
 
 
 def test_a_report_without_a_pdf_has_none(tmp_path: Path):
-    pack = build_example(tmp_path, report_pdf=None)
+    pack = build_example(tmp_path, documents={"report.html": b"<!doctype html>"})
 
     assert not (pack / "data" / "report.pdf").exists()
     assert verify_integrity(pack, key=SIGNER.public_pem).ok
@@ -99,7 +100,9 @@ def test_a_report_without_a_pdf_has_none(tmp_path: Path):
 
 def test_withheld_items_keep_the_root_and_hide_the_text(tmp_path: Path):
     shown = build_example(tmp_path / "shown")
-    hidden = build_example(tmp_path / "hidden", withheld={"d-1-ja"}, report_html=b"shorter")
+    hidden = build_example(
+        tmp_path / "hidden", withheld={"d-1-ja"}, documents={"report.html": b"shorter"}
+    )
 
     seen = [verify_integrity(pack, key=SIGNER.public_pem) for pack in (shown, hidden)]
 
@@ -148,13 +151,15 @@ def test_observations_that_are_not_those_of_the_evidence_are_refused(tmp_path: P
 @pytest.mark.parametrize("name", ["../x", "/x", "a//b", "a\nb", "a b", "ü", ".", "a/..", "a\\b"])
 def test_a_name_that_could_lead_elsewhere_is_refused(tmp_path: Path, name: str):
     with pytest.raises(PackError, match="cannot be a file's name in a pack"):
-        build_example(tmp_path, exports={name: b""})
+        build_example(tmp_path, documents=DOCUMENTS | {f"exports/{name}": b""})
 
 
 @pytest.mark.parametrize("pair", [("a", "A"), ("a/b", "A/c"), ("a", "a/b"), ("x/a/b", "x/A")])
 def test_names_that_differ_in_case_only_are_refused(tmp_path: Path, pair: tuple[str, str]):
     with pytest.raises(PackError, match="differs from it in case only"):
-        build_example(tmp_path, exports=dict.fromkeys(pair, b""))
+        build_example(
+            tmp_path, documents=DOCUMENTS | dict.fromkeys((f"exports/{name}" for name in pair), b"")
+        )
 
 
 def test_an_existing_pack_is_never_overwritten(tmp_path: Path):
@@ -162,7 +167,7 @@ def test_an_existing_pack_is_never_overwritten(tmp_path: Path):
     before = all_bytes(pack)
 
     with pytest.raises(StorageError, match=r"demo-1\.0\.0: is there already"):
-        build_example(tmp_path, trail=tmp_path / "trail.jsonl", report_html=b"other")
+        build_example(tmp_path, trail=tmp_path / "trail.jsonl", documents={"report.html": b"other"})
 
     assert all_bytes(pack) == before
 
@@ -285,3 +290,14 @@ def test_packs_load_no_heavy_package():
     done = subprocess.run([sys.executable, "-c", script], cwd=folder, capture_output=True)
 
     assert done.returncode == 0, done.stderr
+
+
+def test_a_pack_without_a_report_is_refused(tmp_path: Path):
+    with pytest.raises(PackError, match=r"data/report\.html: every pack has one"):
+        build_example(tmp_path, documents={"report.pdf": b"%PDF-1.7"})
+
+
+@pytest.mark.parametrize("name", ["evidence.json", "law/provisions.yaml", "items.jsonl"])
+def test_a_document_in_the_place_of_evidence_is_refused(tmp_path: Path, name: str):
+    with pytest.raises(PackError, match=f"data/{name}"):
+        build_example(tmp_path, documents=DOCUMENTS | {name: b"{}"})

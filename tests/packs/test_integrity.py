@@ -20,6 +20,7 @@ from compliance.records.statement import SignedFile
 from compliance.records.verification import Check, Outcome
 from compliance.trail import lines, parse, sign_checkpoint
 from tests.packs.example import (
+    DOCUMENTS,
     MOMENT,
     REVIEWER,
     SIGNER,
@@ -35,9 +36,9 @@ FILES = (
     *layout.REQUIRED_DATA,
     *layout.approval_paths("reviewer"),
     layout.TAG_MANIFEST,
-    layout.PDF,
+    "data/report.pdf",
     "data/exports/.eval_results/demo.yaml",
-    "data/exports/ro-crate-metadata.json",
+    "data/ro-crate-metadata.json",
     "data/law/provisions.yaml",
     "data/observations/confirm/items.csv",
     "data/observations/confirm/scores.csv",
@@ -553,7 +554,9 @@ def test_an_approval_of_another_version_is_named(pack: Path, key: bytes):
 
 
 def test_an_approval_moved_from_another_pack_is_named(pack: Path, tmp_path: Path, key: bytes):
-    other = build_example(tmp_path / "other", report_html=b"another report")
+    other = build_example(
+        tmp_path / "other", documents=DOCUMENTS | {"report.html": b"another report"}
+    )
     approve_pack(other, signer=REVIEWER, signed_at=MOMENT)
     path = layout.approval_paths("reviewer")[0]
     (pack / path).write_bytes((other / path).read_bytes())

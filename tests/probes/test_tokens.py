@@ -143,6 +143,48 @@ def test_without_a_template_bos_stands_once_in_front_and_in_no_region():
     assert found["read"] == "ab"
 
 
+# Characters
+
+
+def characters(text):
+    """The place of each byte's character: a tiny token is one byte."""
+    return [[i, i + 1] for i, character in enumerate(text) for _ in character.encode()]
+
+
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
+@pytest.mark.parametrize("template", ["own", None, STRIPPING, TALKING], ids=str)
+def test_each_token_has_the_place_of_its_character_in_the_contents(text, template):
+    tokenizer = tiny_tokenizer() if template == "own" else with_template(template)
+    turns = [("system", "be kind"), ("user", text), ("assistant", "yes"), ("user", text)]
+
+    alone, _ = run(item(text=text), tokenizer)
+    among, _ = run(item(*turns), tokenizer)
+
+    assert alone.places.tolist() == characters(text)
+    every = characters("be kind" + text + "yes" + text)
+    assert among.places.tolist() == every[len("be kind") :]
+    assert among.places.dtype == alone.places.dtype == "int32"
+
+
+@pytest.mark.parametrize("text", ["  lead", "trail \n", " \tboth ", "plain"])
+def test_blanks_that_a_template_strips_are_counted_and_have_no_token(text):
+    turns = [("system", " s "), ("user", text), ("assistant", text + "! ")]
+
+    prepared, _ = run(item(*turns), with_template(STRIPPING))
+
+    whole = " s " + text + text + "! "
+    first = whole.index(text.strip(), len(" s "))
+    second = whole.index(text.strip(), len(" s " + text))
+    read = [*range(first, first + len(text.strip())), *range(second, whole.index("!") + 1)]
+    assert prepared.places.tolist() == [[i, i + 1] for i in read]
+
+
+def test_special_tokens_in_a_content_are_counted_and_have_no_place():
+    prepared, _ = run(item(text="a<|end|>b"))
+
+    assert prepared.places.tolist() == [[0, 1], [8, 9]]
+
+
 # Tokenizers
 
 

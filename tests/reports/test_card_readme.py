@@ -68,6 +68,7 @@ BODIES = {
     "blank lines": "\n\n\n# Title\n\n\n",
     "marker in code": f"```html\n{BEGIN}\nx\n{END}\n```\n",
     "marker in longer fence": f"~~~~\n~~~\n{BEGIN}\n~~~~\nafter\n",
+    "marker after what closes no fence": f"```\n    ```\n{BEGIN}\n```\n",
     "marker in a sentence": f"Write `{BEGIN}` and {END} yourself.\n",
     "marker indented": f"    {BEGIN}\n    x\n",
     "code in a list": f"- ```\n  {BEGIN}\n  ```\n- more\n",

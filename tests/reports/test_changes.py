@@ -39,10 +39,15 @@ def part(section, key):
 
 
 def sides(section, key):
-    """Rows of a part's first table: title, then each entry as a reader sees it."""
-    (table, *_) = part(section, key).tables
-    rows = [row for group in table.groups for row in group.rows]
-    return {row.title: [seen(entry) for entry in row.entries] for row in rows}
+    """Rows of a part's table: title, then each entry as a reader sees it."""
+    return {
+        f"{group.heading}: {row.title}" if group.heading else row.title: [
+            seen(entry) for entry in row.entries
+        ]
+        for table in part(section, key).tables
+        for group in table.groups
+        for row in group.rows
+    }
 
 
 def seen(entry):
@@ -76,10 +81,10 @@ def test_the_earlier_pack_is_named_by_version_and_root(compare):
 
 @pytest.mark.parametrize("key", UNCHANGED)
 def test_a_part_without_a_difference_says_so(compare, key):
-    (table,) = part(compare(), key).tables
+    section = compare()
 
-    assert table.groups == ()
-    assert table.absent.startswith("The same") and table.absent in page(compare())
+    assert part(section, key).tables == ()
+    assert said(section, key).startswith("The same") and said(section, key) in page(section)
 
 
 def test_another_model_or_autoencoder_shows_by_its_digest(compare, ctx):
@@ -192,9 +197,9 @@ def test_every_cell_of_either_pack_has_its_verdict_before_and_now(compare, ctx):
 
     found = sides(section, "verdicts")
     assert len(found) == 13
-    assert found["Deception in English"] == ["Inconclusive", "Supported"]
-    assert found["Deception in German"] == ["Not covered", "not planned"]
-    assert found["Sycophancy in Russian"] == ["not planned", "Not covered"]
+    assert found["Deception: English"] == ["Inconclusive", "Supported"]
+    assert found["Deception: German"] == ["Not covered", "not planned"]
+    assert found["Sycophancy: Russian"] == ["not planned", "Not covered"]
     assert "both packs planned: 11; of these with another verdict now: 1." in said(
         section, "verdicts"
     )
@@ -208,11 +213,10 @@ def test_main_numbers_stand_side_by_side_each_with_its_own_interval(compare, ctx
         for r in ctx.evidence.results
     )
 
-    tables = part(compare(results=results), "numbers").tables
+    (table,) = part(compare(results=results), "numbers").tables
 
-    assert len(tables) == len(MAIN)
-    row = tables[MAIN.index("sensitivity")].groups[0].rows[0]
-    before, now = row.entries
+    assert table.columns[2:4] == ("Sensitivity, before", "Sensitivity, now")
+    before, now = table.groups[0].rows[0].entries[2:4]
     assert before.text.replace("\N{NO-BREAK SPACE}", " ") == "50.0 % (40.0 to 60.0 %)"
     assert now.number == ctx.numbers.of(key)
 
@@ -226,9 +230,26 @@ def test_no_number_of_the_earlier_pack_has_an_address_of_this_one(compare, ctx):
     assert set(shown_ids(section)) <= {
         f"{cell.key}/{name}" for cell in ctx.plan.cells for name in MAIN
     }
-    first = part(section, "numbers").tables[1].groups[0].rows[0].entries
-    assert first[0].text == "no value" and first[0].number is None
-    assert first[1].number.result_id == key
+    before, now = part(section, "numbers").tables[0].groups[0].rows[0].entries[2:4]
+    assert before.text == "no value" and before.number is None
+    assert now.number.result_id == key
+
+
+def test_cells_that_neither_pack_covers_have_no_row_of_numbers(compare, ctx):
+    first = ctx.evidence.findings[0].model_copy(update={"verdict": Verdict.NOT_COVERED})
+
+    same = sides(compare(), "numbers")
+    then_uncovered = sides(compare(findings=(first, *ctx.evidence.findings[1:])), "numbers")
+
+    assert len(same) == 10 and "Deception: Russian" not in same
+    assert then_uncovered.keys() == same.keys()
+
+
+def test_packs_without_a_common_cell_have_no_numbers_to_compare(compare):
+    section = compare(plan={"cells": ()}, findings=())
+
+    assert part(section, "numbers").tables == ()
+    assert said(section, "numbers").startswith("No cell that both packs planned")
 
 
 @pytest.mark.parametrize(

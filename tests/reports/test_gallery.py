@@ -399,7 +399,8 @@ def test_each_kind_of_input_has_a_plot_of_its_own(report):
     assert [plot.title.rpartition("(")[2] for plot in plots] == [
         "text)", "picture of the words)", "picture of the thing)",
     ]  # fmt: skip
-    assert [[line.label for line in plot.rows] for plot in plots] == [["English", "Greek"]] * 3
+    rows = [plot.table.groups[0].rows for plot in plots]
+    assert [[line.title for line in part] for part in rows] == [["English", "Greek"]] * 3
 
 
 def test_claims_say_what_kind_of_picture_they_are_about(report):

@@ -175,6 +175,53 @@ def test_neighbours_that_are_near_enough_are_scored_and_get_cut_offs(tmp_path, m
     assert near <= set(zip(scores["concept"], scores["language"], scores["scorer"], strict=True))
 
 
+def test_the_probe_on_each_token_agrees_with_its_score(observed):
+    """Which is the largest in the concept's region; the table holds all of the words."""
+    confirm, items = observed.confirm, {i.id: i for i in observed.items["confirm"]}
+    probe = confirm.scores[confirm.scores["scorer"] == "probe"]
+    scores = probe.set_index(["item", "concept"])["score"]
+    regions = {p.concept: p.region for p in observed.plan.probes}
+    assert set(regions.values()) == {"user", "assistant"}
+
+    assert len(confirm.tokens) == len(scores)
+    for row in confirm.tokens.itertuples():
+        item = items[row.item]
+        turns = [(m.role, m.content) for m in item.messages or ()] or [("user", item.text)]
+        roles = [role for role, content in turns for _ in content]
+        assert len(row.starts) == 0 or max(row.ends) <= len(roles)
+        mine = [roles[start] == regions[row.concept] for start in row.starts]
+        largest = max(row.activations[np.array(mine, dtype=bool)], default=0.0)
+        assert largest == pytest.approx(scores[row.item, row.concept], rel=1e-6)
+
+
+def test_cofiring_and_features_are_of_the_locked_features(observed):
+    locked = {(p.concept, f.sae, f.latent) for p in observed.lock.probes for f in p.features}
+    confirm, keys = observed.confirm, ["concept", "sae", "latent"]
+    fired = confirm.firing.groupby(["sae", "latent"])["tokens"].sum()
+
+    for table in (confirm.cofiring, confirm.features):
+        assert set(table[keys].itertuples(index=False, name=None)) == locked
+    facts = confirm.features.groupby([*keys, "kind"]).size()
+    assert facts.tolist() == [10] * (3 * len(locked))
+    for row in confirm.cofiring.itertuples():
+        assert 0 < row.tokens <= min(fired[row.sae, row.latent], fired[row.sae, row.other])
+
+
+def test_a_confirm_pass_that_was_stopped_gives_the_same_bytes(observed, tmp_path):
+    audit = Path(shutil.copytree(observed.audit.parent, tmp_path / "copy")) / "audit.yaml"
+    run = run_of(audit)
+    before = run.observations("confirm")
+    shutil.rmtree(run.path / "observations" / "confirm")
+    shards = sorted((run.path / "passes" / "confirm").iterdir())
+    for path in shards[len(shards) // 2 :]:
+        path.unlink()
+
+    audits.observe(audit, Told())
+
+    assert len(shards) > 2
+    assert run.observations("confirm") == before
+
+
 def test_the_small_passes_run_the_items_that_the_plan_draws(observed):
     plan, confirm, items = observed.plan, observed.confirm, observed.items["confirm"]
 

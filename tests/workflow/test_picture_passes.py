@@ -62,6 +62,9 @@ def test_every_picture_was_run_and_has_its_tokens(observed):
     assert set(patches["item"]) == set(labelled["item"])
     assert set(zip(patches["rows"], patches["columns"], strict=True)) == {(4, 4)}
     assert {len(values) for values in patches["activations"]} == {16}
+    texts = items[items["modality"] == "text"]
+    assert set(observed.confirm.tokens["item"]) == set(texts["item"])
+    assert not observed.confirm.cofiring.empty
 
 
 def test_shifts_of_pictures_change_pictures_and_shifts_of_texts_texts(observed):

@@ -140,7 +140,7 @@ def _tokens_read(ctx: Context, sae: int) -> dict[tuple[str, str, str], int]:
         source, _, stratum = parts[4].partition(".")
         region = "image" if stratum in get_args(Rendering) else stratum
         result = ctx.numbers.result(result_id)
-        if region in REGIONS and result and result.value:
+        if result and result.value:
             place = (parts[1], region, source)
             found[place] = found.get(place, 0) + int(result.value)
     return found

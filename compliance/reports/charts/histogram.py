@@ -29,21 +29,20 @@ from compliance.reports.charts.drawing import (
     result_of,
     round_ticks,
     say,
-    spoken,
     step_for,
     vertical,
     write_tick,
 )
 from compliance.reports.charts.scores import LABELS, Scores, scores_of
-from compliance.reports.context import Context, anchor, cell_anchor, sentence
+from compliance.reports.context import Context, anchor, sentence
 from compliance.reports.numbers import write, write_count
 
 BINS = 24
 """About as many over the whole axis."""
 
 GAP = 30.0
-HEAD, ROW, BAR, FOOT = 32.0, 34.0, 26.0, 34.0
-"""Heights of a panel's head, of a row, of a full bar in it, and of the axis."""
+HEAD, ROW, BAR, BETWEEN, FOOT = 32.0, 34.0, 26.0, 18.0, 34.0
+"""Heights of a panel's head, of a row, of a full bar in it; what is below a panel and below all."""
 
 NAME, GAUGE, SHARE, ABOVE = 66.0, 12.0, 42.0, 46.0
 """Widths of what stands beside the bars of a row: its name, the bar at zero and its share; and the
@@ -114,9 +113,11 @@ def histograms(ctx: Context, cells: Sequence[Cell]) -> Chart | None:
     shapes: list[Shape] = []
     labels: list[Label] = []
     for place, cell in enumerate(cells):
-        drawn, said = _panel(ctx, cell, scores[cell.key], axis, *_corner(place, len(cells)))
+        x, y, width = _corner(place, len(cells))
+        across = Scale(axis.low, axis.high, x + NAME + GAUGE + SHARE, x + width - ABOVE)
+        drawn, said = _panel(ctx, cell, scores[cell.key], axis, across, y)
         shapes += drawn
-        labels += said
+        labels += [*said, *_axis_words(ctx, across, y, place, len(cells))]
     title = words["title"].format(concept=ctx.row_title(cells[0]))
     rows = "; ".join(_spoken(ctx, cell, scores[cell.key]) for cell in cells)
     return Chart(
@@ -179,7 +180,7 @@ def bins_of(scores: Floats, axis: Axis, limit: float | None) -> Bins:
 
 def _corner(place: int, panels: int) -> tuple[float, float, float]:
     """Upper left corner of a panel and its width; one alone has all of it."""
-    height = HEAD + 3 * ROW + FOOT + 10.0
+    height = HEAD + 3 * ROW + BETWEEN
     if panels == 1:
         return 0.0, 0.0, WIDTH
     wide = (WIDTH - GAP) / 2
@@ -187,21 +188,19 @@ def _corner(place: int, panels: int) -> tuple[float, float, float]:
 
 
 def _panel(
-    ctx: Context, cell: Cell, scores: Scores, axis: Axis, x: float, y: float, width: float
+    ctx: Context, cell: Cell, scores: Scores, axis: Axis, across: Scale, y: float
 ) -> tuple[list[Shape], list[Label]]:
-    across = Scale(axis.low, axis.high, x + NAME + GAUGE + SHARE, x + width - ABOVE)
     limit, top = limit_of(ctx, cell), y + HEAD
     bottom = top + len(LABELS) * ROW
-    shapes, labels = _frame(ctx, across, bottom)
-    labels += _head(ctx, cell, across, x, y, limit)
+    shapes, labels = _frame(across, bottom), _head(ctx, cell, across, y, limit)
     for place, kind in enumerate(LABELS):
         base = top + place * ROW + BAR + 2
-        labels += _beside(ctx, cell, kind, x, x + width, base)
+        labels += _beside(ctx, cell, kind, across, base)
         if len(scores[kind]):
             bins = bins_of(scores[kind], axis, limit)
             shapes += _bars(kind, bins, len(scores[kind]), axis, across, base)
             share = write(bins.at_zero / len(scores[kind]), "share")
-            labels.append(say(x + NAME + GAUGE + 3, base - 2, share, ink="quiet"))
+            labels.append(say(across.start - SHARE + 3, base - 2, share, ink="quiet"))
         else:
             nothing = cut(ctx.words.charts["histogram"]["no_scores"], across.end - across.start)
             labels.append(say(across.start, base - 6, nothing, ink="missing"))
@@ -211,51 +210,64 @@ def _panel(
     return shapes, labels
 
 
-def _frame(ctx: Context, across: Scale, bottom: float) -> tuple[list[Shape], list[Label]]:
-    """The axis and a base line for each class."""
-    ticks = round_ticks(across.low, across.high, 4)
+def _frame(across: Scale, bottom: float) -> list[Shape]:
+    """The axis, and a base line for each class."""
+    marks = [vertical(across.at(t), bottom, bottom + 4) for t in _ticks(across)]
     bases = [bottom - place * ROW - (ROW - BAR - 2) for place in range(len(LABELS))]
-    marks = [vertical(across.at(t), bottom, bottom + 4) for t in ticks]
-    labels = [
-        say(across.at(t), bottom + 15, write_tick(t), place="middle", ink="quiet") for t in ticks
-    ]
-    middle = (across.start + across.end) / 2
-    across_words = ctx.words.charts["histogram"]["across"]
-    labels.append(say(middle, bottom + 28, across_words, place="middle", ink="quiet"))
     lines = [horizontal(base, across.start, across.end) for base in bases]
     return [
         Shape(look="grid", path=" ".join(lines)),
         Shape(look="axis", path=" ".join([horizontal(bottom, across.start, across.end), *marks])),
-    ], labels
-
-
-def _head(
-    ctx: Context, cell: Cell, across: Scale, x: float, y: float, limit: float | None
-) -> list[Label]:
-    """The language, and what the columns of a panel are."""
-    words = ctx.words.charts["histogram"]
-    said = sentence(words["cut_off"], number=ctx.number(cell, "cut-off"))
-    place = across.start if limit is None else across.at(limit)
-    inside = min(max(place, across.start + 35), across.end - 35)
-    return [
-        say(x, y + 11, cut(name_of(ctx, cell), across.end - x), ink="strong"),
-        say(x + NAME, y + 25, words["at_zero"], ink="quiet"),
-        say(inside, y + 25, said, place="middle", ink="limit"),
-        say(across.end + ABOVE, y + 25, words["above"], place="end", ink="quiet"),
     ]
 
 
-def _beside(
-    ctx: Context, cell: Cell, kind: Kind, left: float, right: float, base: float
-) -> list[Label]:
-    """The name of a row with its size, and how much of it lies above the cut-off."""
+def _ticks(across: Scale) -> list[float]:
+    return round_ticks(across.low, across.high, 4)
+
+
+def _axis_words(ctx: Context, across: Scale, y: float, place: int, panels: int) -> list[Label]:
+    """What the columns of the first panels are, and ticks below the last: axes are shared."""
+    words, bottom, labels = ctx.words.charts["histogram"], y + HEAD + len(LABELS) * ROW, []
+    if place < 2:
+        end = across.end + ABOVE
+        labels.append(say(across.start - SHARE - GAUGE, y + 25, words["at_zero"], ink="quiet"))
+        labels.append(say(end, y + 25, words["above"], place="end", ink="quiet"))
+    if place + 2 >= panels:
+        labels += [
+            say(across.at(t), bottom + 15, write_tick(t), place="middle", ink="quiet")
+            for t in _ticks(across)
+        ]
+        middle = (across.start + across.end) / 2
+        labels.append(say(middle, bottom + 28, words["across"], place="middle", ink="quiet"))
+    return labels
+
+
+def _head(ctx: Context, cell: Cell, across: Scale, y: float, limit: float | None) -> list[Label]:
+    """The language and its cut-off."""
     words = ctx.words.charts["histogram"]
+    said = sentence(words["cut_off"], number=ctx.number(cell, "cut-off"))
+    left, place = _left(across), across.start if limit is None else across.at(limit)
+    inside = min(max(place, across.start + 35), across.end - 35)
+    return [
+        say(left, y + 11, cut(name_of(ctx, cell), across.end - left), ink="strong"),
+        say(inside, y + 25, said, place="middle", ink="limit"),
+    ]
+
+
+def _left(across: Scale) -> float:
+    """Where a panel begins."""
+    return across.start - SHARE - GAUGE - NAME
+
+
+def _beside(ctx: Context, cell: Cell, kind: Kind, across: Scale, base: float) -> list[Label]:
+    """The name of a row with its size, and how much of it lies above the cut-off."""
+    words, left = ctx.words.charts["histogram"], _left(across)
     size = sentence(words["size"], number=ctx.number(cell, COUNTED[kind]))
     above = sentence("{number}", number=ctx.number(cell, ABOVE_CUT_OFF[kind]))
     return [
         say(left, base - 13, cut(words[kind.value], NAME - 4, SMALL), ink="small"),
         say(left, base - 1, size, ink="quiet"),
-        say(right, base - 6, above, place="end", ink="small"),
+        say(across.end + ABOVE, base - 6, above, place="end", ink="small"),
     ]
 
 
@@ -275,15 +287,17 @@ def _bars(
 
 
 def _spoken(ctx: Context, cell: Cell, scores: Scores) -> str:
-    words = ctx.words.charts["histogram"]
-    rows = []
-    for kind in LABELS:
-        share = ctx.words.charts["words"]["none"]
-        if len(scores[kind]):
-            share = write(float(np.mean(scores[kind] == 0)), "share")
-        above = spoken(ctx, ctx.number(cell, ABOVE_CUT_OFF[kind]))
-        rows.append(words["row"].format(kind=words[kind.value], zero=share, above=above))
-    return words["rows"].format(language=name_of(ctx, cell), rows=", ".join(rows))
+    """Shares of the three classes, one after the other."""
+    none = ctx.words.charts["words"]["none"]
+    zeros = (
+        write(float(np.mean(scores[kind] == 0)), "share") if len(scores[kind]) else none
+        for kind in LABELS
+    )
+    numbers = (ctx.number(cell, ABOVE_CUT_OFF[kind]) for kind in LABELS)
+    above = (number.text or number.short or none for number in numbers)
+    return ctx.words.charts["histogram"]["row"].format(
+        language=name_of(ctx, cell), zeros=", ".join(zeros), above=", ".join(above)
+    )
 
 
 def _table(
@@ -314,7 +328,6 @@ def _data_row(ctx: Context, cell: Cell, kind: Kind, scores: Floats, axis: Axis) 
         counts = Entry(text=", ".join(str(count) for count in shown))
     return TableRow(
         title=ctx.words.charts["histogram"][kind.value],
-        anchor=cell_anchor(cell),
         entries=(
             Entry(number=ctx.number(cell, COUNTED[kind])),
             Entry(text=write_count(bins.at_zero)),

@@ -38,9 +38,12 @@ from compliance.reports.tables import EMPTY
 from compliance.statistics.proportion import wilson
 
 COLUMNS = 3
-SIDE = 150.0
+SIDE = 168.0
 LEFT, HEAD, FOOT, RIGHT = 34.0, 62.0, 34.0, 16.0
-"""Room of a panel left of its plane, above and below; and at the right edge of the chart."""
+"""Room left of the first plane, above each, below the last and right of it."""
+
+BETWEEN = 16.0
+"""From a plane to the panel below it."""
 
 TICKS = (0.0, 0.5, 1.0)
 READ_AT = (0.01, 0.05, 0.1, 0.2, 0.5)
@@ -72,6 +75,7 @@ def roc(ctx: Context, cells: Sequence[Cell]) -> Chart | None:
     shapes, labels = [], []
     for place, (cell, pair) in enumerate(zip(cells, pairs, strict=True)):
         drawn, said = _panel(ctx, cell, pair, *_corner(place))
+        said += _axis_words(ctx, place, len(cells))
         shapes += drawn
         labels += said
     title = words["title"].format(concept=ctx.row_title(cells[0]))
@@ -120,22 +124,20 @@ def _share_above(scores: Scored, limits: Scored) -> Scored:
 
 
 def _corner(place: int) -> Point:
-    """Upper left corner of a panel."""
+    """Left edge of a plane, and upper edge of the panel around it."""
     wide = (WIDTH - LEFT - SIDE - RIGHT) / (COLUMNS - 1)
-    return place % COLUMNS * wide, place // COLUMNS * (HEAD + SIDE + FOOT + 8.0)
+    return LEFT + place % COLUMNS * wide, place // COLUMNS * (HEAD + SIDE + BETWEEN)
 
 
 def _panel(
     ctx: Context, cell: Cell, pair: Pair, x: float, y: float
 ) -> tuple[list[Shape], list[Label]]:
-    left, top = x + LEFT, y + HEAD
-    frame = Frame(Scale(0, 1, left, left + SIDE), Scale(0, 1, top + SIDE, top))
-    shapes, labels = _plane(ctx, frame)
-    labels += _head(ctx, cell, left, y)
+    frame = Frame(Scale(0, 1, x, x + SIDE), Scale(0, 1, y + HEAD + SIDE, y + HEAD))
+    shapes, labels = [_grid(frame)], _head(ctx, cell, x, y)
     if not all(map(len, pair)):
         lines = wrapped(ctx.words.charts["roc"]["no_scores"], SIDE - 16, most=3)
         labels += [
-            say(left + SIDE / 2, top + 60 + 14 * i, line, place="middle", ink="missing")
+            say(x + SIDE / 2, y + HEAD + 60 + 14 * i, line, place="middle", ink="missing")
             for i, line in enumerate(lines)
         ]
         return shapes, labels
@@ -146,21 +148,29 @@ def _panel(
     return shapes, labels
 
 
-def _plane(ctx: Context, frame: Frame) -> tuple[list[Shape], list[Label]]:
-    words, across, up = ctx.words.charts["roc"], frame.across, frame.up
-    grid = [vertical(across.at(t), up.end, up.start) for t in TICKS]
-    grid += [horizontal(up.at(t), across.start, across.end) for t in TICKS]
-    labels = [
-        say(across.at(t), up.start + 14, write_percent(t), place="middle", ink="quiet")
-        for t in TICKS
-    ]
-    labels += [
-        say(across.start - 5, up.at(t) + 4, write_percent(t), place="end", ink="quiet")
-        for t in TICKS
-    ]
-    middle = across.at(0.5)
-    labels.append(say(middle, up.start + 27, words["across"], place="middle", ink="quiet"))
-    return [Shape(look="grid", path=" ".join(grid))], labels
+def _grid(frame: Frame) -> Shape:
+    lines = [vertical(frame.across.at(t), frame.up.end, frame.up.start) for t in TICKS]
+    lines += [horizontal(frame.up.at(t), frame.across.start, frame.across.end) for t in TICKS]
+    return Shape(look="grid", path=" ".join(lines))
+
+
+def _axis_words(ctx: Context, place: int, panels: int) -> list[Label]:
+    """Ticks at the first plane of each line and below the last of each column: axes are shared."""
+    x, y = _corner(place)
+    bottom, labels = y + HEAD + SIDE, []
+    if place % COLUMNS == 0:
+        labels += [
+            say(x - 5, bottom - t * SIDE + 4, write_percent(t), place="end", ink="quiet")
+            for t in TICKS
+        ]
+    if place + COLUMNS >= panels:
+        labels += [
+            say(x + t * SIDE, bottom + 14, write_percent(t), place="middle", ink="quiet")
+            for t in TICKS
+        ]
+        words = ctx.words.charts["roc"]["across"]
+        labels.append(say(x + SIDE / 2, bottom + 27, words, place="middle", ink="quiet"))
+    return labels
 
 
 def _head(ctx: Context, cell: Cell, x: float, y: float) -> list[Label]:

@@ -29,7 +29,7 @@ from compliance.reports.numbers import in_sentence, write_percent
 LEFT, LEAST = 232.0, 46.0
 """Room for the names of settings, and the least width of a column."""
 
-HEAD, ROW = 32.0, 23.0
+HEAD, ROW = 32.0, 26.0
 RADIUS = 5.0
 
 Grid = list[list[Verdict | None]]
@@ -137,7 +137,7 @@ def _signs(grid: Grid, column: float) -> list[Shape]:
                 for look, path in sign_of(verdict, x, y).items():
                     paths[look].append(path)
                 if verdict is not grid[0][j]:
-                    paths["changed"].append(square(x, y, ROW / 2 - 2))
+                    paths["changed"].append(square(x, y, 10))
     return [Shape(look=look, path=" ".join(parts)) for look, parts in paths.items() if parts]
 
 

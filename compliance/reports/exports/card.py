@@ -11,7 +11,6 @@ Source: the specifications ``modelcard.md`` and ``eval_results.yaml`` of hugging
 huggingface_hub 2.4 reads them.
 """
 
-import html
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from compliance.catalog import Catalog, gaps
 from compliance.errors import ReportError
 from compliance.records.evidence import Evidence
 from compliance.records.finding import Result, Status, Verdict
-from compliance.records.page import Number
+from compliance.records.page import Number, printable
 from compliance.records.plan import Cell
 from compliance.records.report import Report
 from compliance.records.suite import SuiteFacts
@@ -146,9 +145,15 @@ def escaped(value: object) -> str:
     """A text as Markdown shows it, in one line and without anything that Markdown acts on."""
     if isinstance(value, Ready):
         return value
-    text = re.sub(r"[ \t\r\n]+", " ", str(value)).translate(_ENTITIES)
+    text = re.sub(r"[ \t\r\n]+", " ", printable(str(value))).translate(_ENTITIES)
     text = _ACTIVE.sub(lambda found: f"\\{found[0]}", text)
-    return re.sub(r"\bwww\.", r"www\\.", text, flags=re.IGNORECASE)
+    return re.sub(r"\b(www)\.", r"\1\\.", text, flags=re.IGNORECASE)
+
+
+def as_html(text: str) -> str:
+    """The same inside a tag, where Markdown would not take a backslash away."""
+    text = _ACTIVE.sub(lambda found: f"&#{ord(found[0])};", line(text).translate(_ENTITIES))
+    return Ready(re.sub(r"\b(www)\.", r"\1&#46;", text, flags=re.IGNORECASE))
 
 
 def code(value: str) -> str:
@@ -249,7 +254,7 @@ class _Making:
         for probe in self.ctx.plan.probes:
             cells = [c for c in self._covered() if c.concept == probe.concept]
             title = self.words["numbers_of"].format(concept=line(probe.title))
-            yield _Table(Ready(html.escape(title)), tuple(self._row(cell) for cell in cells))
+            yield _Table(as_html(title), tuple(self._row(cell) for cell in cells))
 
     def _row(self, cell: Cell) -> _Row:
         ctx = self.ctx

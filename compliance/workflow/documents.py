@@ -1,0 +1,172 @@
+"""What a pack holds for people and for other tools: reports, and exports to other formats.
+
+All of it is made from the evidence; nothing is computed from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from compliance.catalog.load import Catalog
+from compliance.errors import ReportError
+from compliance.packs.version import Parent
+from compliance.progress import Progress
+from compliance.records.base import canonical_bytes, digest_of
+from compliance.records.evidence import Evidence
+from compliance.records.trail import Entry
+from compliance.suites.load import Suite
+from compliance.workflow.observed import observed_of
+
+if TYPE_CHECKING:
+    from compliance.records.report import Level, Report
+
+AT_ONCE = 2
+"""PDFs rendered side by side, each in a process of its own."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What reports and exports are made from."""
+
+    evidence: Evidence
+    catalog: Catalog
+    version: str
+    built_at: datetime
+    observations: Mapping[str, bytes]
+    """Files by path below ``observations/``."""
+
+    suites: Sequence[Suite]
+    trail: Sequence[Entry]
+    """Up to the report."""
+
+    parent: Parent | None
+    """The pack before."""
+
+    @property
+    def pack_id(self) -> str:
+        return f"{self.evidence.system.name}-{self.version}"
+
+
+def documents(origin: Origin, *, languages: Sequence[str], progress: Progress) -> dict[str, bytes]:
+    """Everything that a pack holds beside the evidence, by path below ``data/``.
+
+    Args:
+        origin: What it is made from.
+        languages: Of the reports; English is always among them.
+        progress: Told what is being done.
+
+    Raises:
+        ReportError: The extra ``reports`` is not installed, or a report cannot be rendered.
+    """
+    found: dict[str, bytes] = {}
+    for language in dict.fromkeys(("en", *languages)):
+        found |= reports(origin, language=language, progress=progress)
+    progress.stage("writing exports")
+    return found | _exports(origin)
+
+
+def reports(
+    origin: Origin, *, language: str, progress: Progress, levels: Iterable[Level] | None = None
+) -> dict[str, bytes]:
+    """HTML with everything, and a PDF for each level of detail, by name.
+
+    Args:
+        origin: What they are made from.
+        language: Of the reports' own words.
+        progress: Told what is being done.
+        levels: Of the PDFs. None: all.
+
+    Raises:
+        ReportError: As `documents`.
+    """
+    try:
+        from compliance.reports.levels import LEVELS, at_level
+        from compliance.reports.render import render_html, render_pdf
+    except ModuleNotFoundError as error:
+        raise ReportError(
+            f"rendering a report needs {error.name}, which is not installed",
+            hint="install the extra: sae-compliance[reports]",
+        ) from error
+    progress.stage(f"rendering the report ({language})")
+    full = _report(origin, language)
+    wanted = tuple(LEVELS if levels is None else levels)
+
+    def pdf(level: Level) -> bytes:
+        return render_pdf(
+            at_level(full, level),
+            attachments=_attachments(origin, level),
+            identifier=bytes.fromhex(digest_of(origin.evidence).removeprefix("sha256:"))[:16],
+            when=origin.built_at,
+        )
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        rendered = [pool.submit(pdf, level) for level in reversed(wanted)]  # the longest first
+        html = render_html(full).encode("utf-8")
+        pdfs = [future.result() for future in reversed(rendered)]
+    names = report_names(language, wanted)
+    return dict(zip(names, (html, *pdfs), strict=True))
+
+
+def report_names(language: str, levels: Sequence[Level] | None = None) -> list[str]:
+    """What the files of a language are called: HTML first, then the PDF of each level."""
+    from compliance.reports.levels import FILES, LEVELS
+
+    names = ["report.html", *(FILES[level] for level in (LEVELS if levels is None else levels))]
+    if language == "en":
+        return names
+    return [f"{stem}-{language}.{kind}" for stem, kind in (n.rsplit(".", 1) for n in names)]
+
+
+def _report(origin: Origin, language: str) -> Report:
+    from compliance.reports.build import build_report
+    from compliance.reports.changes import Earlier
+
+    parent, system = origin.parent, origin.evidence.system.name
+    earlier = parent and Earlier(
+        version=parent.version,
+        pack_id=f"{system}-{parent.version}",
+        root_digest=parent.root_digest,
+        evidence=parent.evidence,
+    )
+    return build_report(
+        origin.evidence,
+        origin.catalog,
+        pack_id=origin.pack_id,
+        version=origin.version,
+        built_at=origin.built_at,
+        observed=observed_of(origin.evidence, origin.suites, origin.observations),
+        trail=origin.trail,
+        earlier=earlier,
+        language=language,
+    )
+
+
+def _attachments(origin: Origin, level: Level) -> dict[str, bytes]:
+    """The evidence inside each PDF; in the full one also what its main numbers are counted from."""
+    found = {"evidence.json": canonical_bytes(origin.evidence)}
+    if level != "full":
+        return found
+    return found | {
+        path.replace("/", "-"): origin.observations[path]
+        for path in ("confirm/items.csv", "confirm/scores.csv")
+    }
+
+
+def _exports(origin: Origin) -> dict[str, bytes]:
+    from compliance.reports.exports.card import card_exports
+    from compliance.reports.exports.standard import crate_metadata, standard_exports
+
+    def made(make, **more):  # type: ignore[no-untyped-def] # each takes the same facts
+        return make(
+            origin.evidence, origin.catalog, pack_id=origin.pack_id, version=origin.version,
+            built_at=origin.built_at, **more,
+        )  # fmt: skip
+
+    exports = made(card_exports) | made(standard_exports)
+    crate = made(crate_metadata, exports=exports, has_pdf=True)
+    files = {f"exports/{path}": data for path, data in exports.items()}
+    return files | {"ro-crate-metadata.json": crate}
