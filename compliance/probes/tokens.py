@@ -137,8 +137,7 @@ def prepare(
     regions = regions_of(roles)
     if not regions["read"]:
         raise ProbeError(f"item {item.id}: no token of its content is left to read")
-    read = [places[i] for i in regions["read"]]
-    return Prepared(item, ids, regions, places=np.array(read, dtype=np.int32))
+    return Prepared(item, ids, regions, places=places[list(regions["read"])])
 
 
 class Span(NamedTuple):
@@ -193,23 +192,25 @@ def render(item: Item, tokenizer: PreTrainedTokenizerBase, chat: Chat) -> Render
 
 def encode(
     rendered: Rendered, tokenizer: PreTrainedTokenizerBase
-) -> tuple[tuple[int, ...], list[str | None], list[tuple[int, int]]]:
+) -> tuple[tuple[int, ...], list[str | None], np.ndarray]:
     """Token ids, whose content each token is, and where it stands there.
 
     Returns:
-        For each token its id; its role, None outside the contents; and its first character and the
-        one after its last in the contents of the item's turns, one after the other.
+        Ids; roles, None outside the contents; and int32 ``[tokens, 2]``: the first character of
+        each token of a content and the one after its last, as in ``Prepared.places``.
     """
     encoded = _encoded(rendered, tokenizer)
-    special = _special_ids(tokenizer)
-    roles: list[str | None] = []
-    places: list[tuple[int, int]] = []
-    for token, (start, end) in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True):
-        span = None if token in special else _span(start, end, rendered.spans)
-        moved = span.origin - span.first if span else 0
-        roles.append(span.role if span else None)
-        places.append((start + moved, end + moved))
-    return tuple(encoded["input_ids"]), roles, places
+    special, ids = _special_ids(tokenizer), tuple(encoded["input_ids"])
+    places = np.array(encoded["offset_mapping"], dtype=np.int32).reshape(-1, 2)
+    start, end = places.T.copy()
+    free = np.array([token not in special for token in ids], dtype=bool)
+    roles: list[str | None] = [None] * len(ids)
+    for span in rendered.spans:
+        inside = free & _is_inside(start, end, span)
+        places[inside] += span.origin - span.first
+        for i in np.flatnonzero(inside).tolist():
+            roles[i] = span.role
+    return ids, roles, places
 
 
 def around(
@@ -355,13 +356,10 @@ def _filled(frame: str, turns: Sequence[_Turn], contents: Sequence[str]) -> tupl
     return text + frame, spans
 
 
-def _span(start: int, end: int, spans: Sequence[Span]) -> Span | None:
-    """The content that a token lies in; one that reaches over the edge belongs to the template.
+def _is_inside(start: np.ndarray, end: np.ndarray, span: Span) -> np.ndarray:
+    """Which tokens lie in a content, bool ``[tokens]``.
 
-    Some tokenizers trim blanks off a token's place, so that a token of blanks alone has its end
-    as its start.
+    One that reaches over the edge belongs to the template. Some tokenizers trim blanks off a
+    token's place, so that a token of blanks alone has its end as its start.
     """
-    for span in spans:
-        if span.first <= start and span.first < end <= span.last:
-            return span
-    return None
+    return (span.first <= start) & (span.first < end) & (end <= span.last)

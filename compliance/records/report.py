@@ -83,6 +83,8 @@ class ResultTable(Record):
     title: Text
     languages: tuple[LanguageView, ...]
     rows: tuple["ResultRow", ...]
+    note: Text | None = None
+    """Which rows are left out, because they hold no number, and why they do not."""
 
 
 class ResultRow(Record):
@@ -152,6 +154,9 @@ class ProvisionSection(Record):
     declarations: tuple[Declaration, ...]
     declarations_given: int
     tables: tuple[ResultTable, ...]
+    repeated: tuple[RelatedProvision, ...]
+    """Tables that bear on this point too, and where they are printed."""
+
     measurable: bool
     """Whether the mapping names results or findings at all."""
 

@@ -41,7 +41,9 @@ def subject_blocks(ctx: Context) -> tuple[SubjectBlock, ...]:
             _fact(ctx, "architecture", sae.architecture),
             _fact(ctx, "hook", sae.hook_name, code=True),
             _fact(ctx, "width", write_count(sae.d_sae)),
-            _fact(ctx, "context", None if sae.context_size is None else write_count(sae.context_size)),
+            _fact(
+                ctx, "context", None if sae.context_size is None else write_count(sae.context_size)
+            ),
             _fact(ctx, "sae_digest", sae.digest, code=True),
         )
         blocks.append(SubjectBlock(title=words["sae"], facts=about_sae))

@@ -6,7 +6,7 @@ get a line in "Where this evidence also serves", inside the same bounds.
 
 import fnmatch
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 
 from compliance.catalog import answer, display
@@ -45,7 +45,29 @@ def provision_sections(
         ctx: Evidence, law and words.
         headings: Chapters of the report, by key, for the rules that point at them.
     """
-    return tuple(_section(ctx, rule, headings) for rule in ctx.catalog.mapping.rules)
+    sections = (_section(ctx, rule, headings) for rule in ctx.catalog.mapping.rules)
+    return tuple(_without_repetition(ctx, sections))
+
+
+def _without_repetition(
+    ctx: Context, sections: Iterable[ProvisionSection]
+) -> Iterator[ProvisionSection]:
+    """A table that bears on several points is printed under the first of them."""
+    printed: dict[str, ProvisionSection] = {}
+    for section in sections:
+        repeated = dict.fromkeys(t.title for t in section.tables if t.title in printed)
+        yield section.model_copy(
+            update={
+                "tables": tuple(t for t in section.tables if t.title not in printed),
+                "repeated": tuple(_printed(ctx, title, printed[title]) for title in repeated),
+            }
+        )
+        printed |= {t.title: section for t in section.tables if t.title not in printed}
+
+
+def _printed(ctx: Context, title: str, section: ProvisionSection) -> RelatedProvision:
+    text = ctx.words.ui["printed_under"].format(table=title, where=section.citation)
+    return RelatedProvision(citation=text, anchor=section.anchor)
 
 
 def law_glance(ctx: Context, headings: Mapping[str, Heading]) -> tuple[GlanceRow, ...]:
@@ -142,6 +164,7 @@ def _section(ctx: Context, rule: MappingRule, headings: Mapping[str, Heading]) -
         declarations=declarations,
         declarations_given=_given(declarations),
         tables=tuple(table for pattern in rule.results for table in _tables(ctx, pattern)),
+        repeated=(),
         measurable=bool(rule.results or rule.findings),
         lists_findings=bool(rule.findings),
         findings=_findings(ctx, rule),
@@ -241,23 +264,26 @@ def _status_label(ctx: Context, provision: Provision, status: str) -> str:
 
 
 def _findings(ctx: Context, rule: MappingRule) -> tuple[CellNote, ...]:
-    """Cells with one of the rule's verdicts, worst first as the rule lists them."""
-    notes = []
+    """Cells with one of the rule's verdicts, worst first as the rule lists them.
+
+    Languages with one verdict for one reason are told of once.
+    """
+    found: dict[tuple[str, Verdict, str], list[Cell]] = {}
     for verdict in rule.findings:
         for cell in ctx.plan.cells:
             finding = ctx.finding(cell)
             if finding.verdict is verdict:
-                notes.append(
-                    CellNote(
-                        anchor=cell_anchor(cell),
-                        title=ctx.words.ui["cell_title"].format(
-                            concept=ctx.concept_title(cell.concept), language=ctx.place(cell)
-                        ),
-                        verdict=ctx.verdict(Verdict(verdict)),
-                        why=why(ctx, finding),
-                    )
-                )
-    return tuple(notes)
+                key = (ctx.row_title(cell), Verdict(verdict), why(ctx, finding))
+                found.setdefault(key, []).append(cell)
+    return tuple(
+        CellNote(
+            anchor=cell_anchor(cells[0]),
+            title=f"{title}, {ctx.language_names([cell.language for cell in cells])}",
+            verdict=ctx.verdict(verdict),
+            why=reason,
+        )
+        for (title, verdict, reason), cells in found.items()
+    )
 
 
 def _tables(ctx: Context, pattern: str) -> tuple[ResultTable, ...]:
@@ -270,7 +296,20 @@ def _tables(ctx: Context, pattern: str) -> tuple[ResultTable, ...]:
         return ()
     found = (n for cell in wanted for n in ctx.names(cell) if fnmatch.fnmatchcase(n, name))
     names = dict.fromkeys(found) if "*" in name else [name]
-    return tuple(table for name in names for table in ctx.cell_tables(name))
+    return tuple(_filled(ctx, t) for name in names for t in ctx.cell_tables(name))
+
+
+def _filled(ctx: Context, table: ResultTable) -> ResultTable:
+    """Without rows that hold no number; why they do not is said below the table."""
+    rows = [row for row in table.rows if any(n and n.text is not None for n in row.numbers)]
+    reasons: dict[str, list[str]] = {}
+    for row in table.rows:
+        if row not in rows:
+            said = {n.short: None for n in row.numbers if n is not None and n.short}
+            reasons.setdefault(", ".join(said), []).append(row.title)
+    left_out = "; ".join(f"{', '.join(titles)} ({said})" for said, titles in reasons.items())
+    note = ctx.words.ui["rows_left_out"].format(rows=left_out) if left_out else None
+    return table.model_copy(update={"rows": tuple(rows), "note": note})
 
 
 def _fidelity_tables(ctx: Context, name: str) -> tuple[ResultTable, ...]:

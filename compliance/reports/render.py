@@ -49,8 +49,12 @@ _PDFUAID = "http://www.aiim.org/pdfua/ns/id/"
 _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 
 
-def render_html(report: Report) -> str:
+def render_html(report: Report, *, paper: bool = False) -> str:
     """The report as one HTML file that needs nothing else.
+
+    Args:
+        report: What to show.
+        paper: Leave out what a page shows only when it is opened, such as the data of a chart.
 
     Raises:
         ReportError: A template does not fit the report.
@@ -63,6 +67,7 @@ def render_html(report: Report) -> str:
             .get_template("report/report.html.j2")
             .render(
                 report=report,
+                paper=paper,
                 w=_namespace(words.ui),
                 css=Markup(css),
                 policy=page_policy(css, pictures=report.has_pictures),
@@ -112,7 +117,7 @@ def render_pdf(
         ReportError: Rendering failed, took too long or too much memory.
     """
     return html_to_pdf(
-        render_html(report),
+        render_html(report, paper=True),
         attachments=attachments,
         identifier=identifier,
         when=when,

@@ -69,7 +69,7 @@ class Edit:
             return
         try:
             self.path.unlink()
-            if True:
+            if not any(self.path.parent.iterdir()):
                 self.path.parent.rmdir()
         except OSError as error:
             reason = (error.strerror or str(error)).lower()

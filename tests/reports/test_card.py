@@ -11,7 +11,7 @@ from huggingface_hub._eval_results import eval_result_entries_to_yaml, parse_eva
 from compliance.catalog import gaps, load_catalog
 from compliance.errors import ReportError
 from compliance.records.finding import Status, Verdict
-from compliance.reports.exports.card import METRICS, Seal, card_exports, escaped, make_card
+from compliance.reports.exports.card import METRICS, Seal, card_exports, code, escaped, make_card
 from compliance.reports.model_card import BEGIN, END, remove_card, write_card
 from tests.reports.example import example_evidence
 from tests.reports.picture_example import picture_evidence
@@ -267,6 +267,11 @@ def test_hostile_metadata_are_read_back_as_they_are_and_taken_out_again(hostile)
 )
 def test_markdown_is_escaped(text, shown):
     assert escaped(text) == shown
+
+
+def test_only_what_cannot_end_it_is_code():
+    assert code("sha256:ab") == "`sha256:ab`"
+    assert code("a` <b>") == r"a\` &lt;b&gt;"
 
 
 def test_exports_are_the_same_without_what_a_pack_cannot_know(evidence):

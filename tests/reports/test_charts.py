@@ -267,6 +267,7 @@ def test_all_scores_zero_and_no_cut_off_still_make_a_chart():
     assert paths(chart, "cut-off") == [] and "cut-off no value" in said(chart)
     assert [len(boxes(paths(chart, look)[0])) for look in ("bar-positive", "bar-hard")] == [1, 1]
     assert said(chart).count("no scores here") == 1
+    assert chart.note.startswith("Every score is exactly zero")
 
 
 # calibration and forest plots

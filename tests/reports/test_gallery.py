@@ -278,9 +278,8 @@ def test_an_audit_of_pictures_alone_does_not_speak_of_words(build, evidence, gal
 def test_a_text_has_no_gap_to_text_and_that_is_not_a_missing_result(report):
     (table,) = [t for p in report.provisions for t in p.tables if "the picture minus" in t.title]
 
-    texts = [n for r in table.rows if r.title.endswith("(text)") for n in r.numbers]
-
-    assert texts and {n.reason for n in texts} == {"not applicable to this kind of input"}
+    assert not [r.title for r in table.rows if r.title.endswith("(text)")]
+    assert "Deception (text), Sycophancy (text) (not applicable" in table.note
 
 
 def test_without_pictures_at_hand_the_report_says_so(build, evidence):
@@ -500,9 +499,10 @@ def test_the_law_shows_what_does_not_apply_as_such(report):
     tables = [t for s in report.provisions for t in s.tables if "letter patterns" in t.title]
 
     shown = {r.title: r.numbers[0].short for t in tables for r in t.rows}
-    assert shown["Deception (picture of the thing)"] == "not applicable"
     assert shown["Deception (picture of the words)"] is None
     assert shown["Deception (text)"] is None
+    (note,) = {t.note for t in tables}
+    assert "Deception (picture of the thing)" in note and "(not applicable" in note
     fidelity = [t for t in section(report, "13(1)").tables if "variance" in t.title]
     assert [(r.title, r.numbers[0].text) for t in fidelity for r in t.rows][1:] == [
         ("tiny-sae, picture of the words", "0.210"), ("tiny-sae, picture of the thing", "0.340"),

@@ -393,6 +393,8 @@ def test_an_english_report_says_nothing_of_translation(report, html):
 
 def test_a_translated_report_has_the_same_numbers_in_other_signs(german_report, report):
     assert list(shown_ids(german_report)) == list(shown_ids(report))
+    names = [language.name for language in german_report.matrices[0].languages]
+    assert names[:3] == ["Englisch", "Japanisch", "Chinesisch (vereinfacht)"]
     assert german_report.built_on == "15. Januar 2027, 09:30 UTC"
     texts = [number.text for table in german_report.item_counts for row in table.rows
              for number in row.numbers if number and number.text]  # fmt: skip

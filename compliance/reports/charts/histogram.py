@@ -44,7 +44,7 @@ GAP = 30.0
 HEAD, ROW, BAR, BETWEEN, FOOT = 32.0, 34.0, 26.0, 18.0, 34.0
 """Heights of a panel's head, of a row, of a full bar in it; what is below a panel and below all."""
 
-NAME, GAUGE, SHARE, ABOVE = 66.0, 12.0, 42.0, 46.0
+NAME, GAUGE, SHARE, ABOVE = 66.0, 12.0, 46.0, 46.0
 """Widths of what stands beside the bars of a row: its name, the bar at zero and its share; and the
 share above the cut-off."""
 
@@ -124,7 +124,9 @@ def histograms(ctx: Context, cells: Sequence[Cell]) -> Chart | None:
         anchor=anchor_of("histograms", cells),
         title=title,
         description=words["description"].format(rows=rows),
-        note=words["note"].format(tallest=write(axis.tallest, "share")),
+        note=words["note" if axis.tallest else "note_zeros"].format(
+            tallest=write(axis.tallest, "share")
+        ),
         width=WIDTH,
         height=_corner(len(cells) - 1, len(cells))[1] + HEAD + 3 * ROW + FOOT,
         shapes=tuple(shapes),
