@@ -314,7 +314,7 @@ def _logit_effects(
 
 
 def _one_line(token: str) -> str:
-    """The token as it can stand in a cell of a table: a new line is spelt ``\\n``."""
+    """The token as it can stand in a cell of a table, control characters as escapes."""
     return "".join(
         character.encode("unicode_escape").decode()
         if unicodedata.category(character) in ("Cc", "Zl", "Zp")

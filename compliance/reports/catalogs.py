@@ -88,8 +88,6 @@ def _add(messages: PoCatalog, path: str, english: str, old: Message | None) -> N
         # Babel writes "#|" lines, meant for this, and does not read them
         flags, comments = {"fuzzy"}, old.auto_comments or [f"Translated from: {old.id}"]
     messages.add(english, kept, context=path, flags=flags, auto_comments=comments)
-    # "90 % discovery" is no placeholder of printf, whatever Babel takes it for
-    messages.get(english, path).flags.discard("python-format")
 
 
 def fill(path: Path, translations: Mapping[str, str]) -> list[str]:
@@ -132,6 +130,8 @@ def check_fields(where: str, english: str, text: str) -> None:
 
 def write_messages(path: Path, messages: PoCatalog) -> None:
     """Write a PO file; the same messages give the same bytes."""
+    for message in messages:  # "90 % discovery" is no placeholder, though Babel takes it for one
+        message.flags.discard("python-format")
     data = io.BytesIO()
     write_po(data, messages, width=WIDTH)
     write_bytes(path, data.getvalue())

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 
 from compliance.catalog import answer, display
-from compliance.catalog.citations import cited
 from compliance.records.catalog import AlsoServes, MappingRule, Provision
 from compliance.records.finding import Verdict
 from compliance.records.plan import Cell
@@ -33,7 +32,7 @@ from compliance.reports.context import Context, anchor, cell_anchor
 from compliance.reports.fidelity import gate
 from compliance.reports.locales import in_words
 from compliance.reports.numbers import name_of
-from compliance.reports.translated import wording
+from compliance.reports.translated import citation, wording
 
 
 def provision_sections(
@@ -108,7 +107,7 @@ def also_serves(ctx: Context, headings: Mapping[str, Heading]) -> AlsoSection:
     groups: dict[str, list[AlsoRow]] = {}
     for also in ctx.catalog.mapping.also:
         provision = ctx.catalog.provision(also.provision)
-        groups.setdefault(_dates(ctx, provision), []).append(_also_row(also, headings))
+        groups.setdefault(_dates(ctx, provision), []).append(_also_row(ctx, also, headings))
     return AlsoSection(
         anchor="also-serves",
         groups=tuple(AlsoGroup(dates=dates, rows=tuple(rows)) for dates, rows in groups.items()),
@@ -148,7 +147,7 @@ def _section(ctx: Context, rule: MappingRule, headings: Mapping[str, Heading]) -
     quoted = wording(provision, ctx.words)
     return ProvisionSection(
         anchor=provision_anchor(provision),
-        citation=cited(provision.id),
+        citation=citation(provision.id, ctx.words),
         title=provision.title,
         container=rule.container,
         law_text=quoted.text,
@@ -172,16 +171,16 @@ def _section(ctx: Context, rule: MappingRule, headings: Mapping[str, Heading]) -
         supplies=rule.supplies,
         cannot_show=rule.cannot_show,
         related=tuple(
-            RelatedProvision(citation=cited(link), anchor=_where_else(ctx, link))
+            RelatedProvision(citation=citation(link, ctx.words), anchor=_where_else(ctx, link))
             for link in provision.links
         ),
     )
 
 
-def _also_row(also: AlsoServes, headings: Mapping[str, Heading]) -> AlsoRow:
+def _also_row(ctx: Context, also: AlsoServes, headings: Mapping[str, Heading]) -> AlsoRow:
     return AlsoRow(
         anchor=_also_anchor(also.provision),
-        citation=cited(also.provision),
+        citation=citation(also.provision, ctx.words),
         about=also.about,
         supplies=also.supplies,
         chapters=_headings(also.chapters, headings),

@@ -156,6 +156,9 @@ class Messages(Record):
     plurals: dict[str, dict[str, str]]
     """By the plural forms of the CLDR; every thing has ``other``."""
 
+    citations: dict[str, str]
+    """Words within citations of the law, by the English one."""
+
     units: dict[str, str]
     """What stands beside numbers."""
 

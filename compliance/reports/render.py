@@ -253,6 +253,7 @@ def _to_pdf(
 ) -> bytes:
     from weasyprint import HTML
 
+    _remember_pages()
     complaints = _complaints()
     fetcher = _closed_fetcher()
     document = HTML(string=html, url_fetcher=fetcher).render(
@@ -271,6 +272,24 @@ def _to_pdf(
     if complaints:
         raise ReportError(f"the page has what the renderer does not know: {complaints[0]}")
     return out.getvalue()
+
+
+def _remember_pages() -> None:
+    """Let pydyf list a document's pages once and not for each of its tags.
+
+    With it the time of tagging grows with the number of tags, and no longer also with that of pages.
+    """
+    import pydyf
+
+    listed = pydyf.PDF.page_references.fget
+
+    def page_references(pdf: Any) -> tuple[bytes, ...]:
+        known: tuple[bytes, ...] = getattr(pdf, "_known_pages", ())
+        if 3 * len(known) != len(pdf.pages["Kids"]):  # number, generation and R of each page
+            known = pdf._known_pages = listed(pdf)
+        return known
+
+    pydyf.PDF.page_references = property(page_references)
 
 
 def _complaints() -> list[str]:

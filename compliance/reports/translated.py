@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from compliance.catalog import Catalog
+from compliance.catalog.citations import cited
 from compliance.records.catalog import Provision
 from compliance.records.report import Passage
 from compliance.reports.messages import Messages, load_messages
@@ -59,6 +61,13 @@ def wording(provision: Provision, words: Messages) -> Wording:
     is_foreign = words.language != SOURCE and provision.official_text is not None
     note = words.translation["law_note"] if is_foreign else None
     return Wording(provision.official_text, SOURCE, provision.source, note)
+
+
+def citation(provision_id: str, words: Messages) -> str:
+    """How a provision is cited in a sentence, such as ``Artikel 13(1)``."""
+    return re.sub(
+        r"[A-Z][a-z]+", lambda word: words.citations.get(word[0], word[0]), cited(provision_id)
+    )
 
 
 def _text(words: Messages, version: Messages, untranslated: int) -> str:

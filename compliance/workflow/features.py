@@ -286,7 +286,7 @@ def _withheld(row: Any) -> Item:
     return Item(
         id=row.item, group=row.group, concept=row.concept or None, label=row.label,
         language=row.language, format=row.format, stratum=row.stratum or None,
-        text="withheld", origin=row.origin, source=row.source,
+        text="withheld", restricted=True, origin=row.origin, source=row.source,
         licence="withheld",
     )  # fmt: skip
 

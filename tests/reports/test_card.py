@@ -67,9 +67,11 @@ def test_the_hubs_library_reads_each_number_with_its_interval(make):
 
 def test_a_result_names_the_suites_that_cover_its_cell(evidence, card):
     (suite,) = evidence.plan.suites
+    (concept, sheet), *_ = suite.datasheet.concepts.items()
+    narrow = {"languages": ("en",), "concepts": {concept: sheet}}
     other = suite.model_copy(
         update={"name": "other", "digest": "sha256:" + "0" * 64,
-                "datasheet": suite.datasheet.model_copy(update={"languages": ("en",)})}
+                "datasheet": suite.datasheet.model_copy(update=narrow)}
     )  # fmt: skip
     plan = evidence.plan.model_copy(update={"suites": (suite, other)})
 
@@ -79,6 +81,21 @@ def test_a_result_names_the_suites_that_cover_its_cell(evidence, card):
     assert found["deception/en/text/plain"]["type"] == "made-up-suite+other"
     assert found["deception/en/text/plain"]["revision"] == f"{suite.digest}+{other.digest}"
     assert found["deception/ja/text/plain"]["type"] == "made-up-suite"
+    assert found["sycophancy/en/text/plain"]["type"] == "made-up-suite"
+
+
+def test_a_number_without_a_value_is_left_out_of_the_metadata(evidence):
+    lost = "deception/en/text/plain/sensitivity"
+    results = tuple(
+        r.model_copy(update={"value": None, "reason": "no-items"}) if r.id == lost else r
+        for r in evidence.results
+    )
+
+    made = card_of(evidence.model_copy(update={"results": results}))
+
+    stated = {m["args"]["result"] for r in made.entry["results"] for m in r["metrics"]}
+    assert stated == set(expected_metrics(evidence)) - {lost}
+    assert {entry["dataset"]["task_id"] for entry in yaml.safe_load(made.eval_results)} == stated
 
 
 def test_the_hubs_library_reads_the_same_numbers_as_eval_results(evidence, card):

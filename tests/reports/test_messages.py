@@ -31,7 +31,7 @@ from compliance.reports.numbers import (
 )
 from compliance.reports.render import render_html
 from compliance.reports.tables import shown_ids
-from compliance.reports.translated import passages, wording
+from compliance.reports.translated import citation, passages, wording
 from compliance.reports.translation import (
     REVIEWER,
     fields,
@@ -56,6 +56,8 @@ GERMAN = {
     "plurals.languages.one": "{n} Sprache",
     "plurals.languages.other": "{n} Sprachen",
     "translation.machine": "Von einer Maschine übersetzt.",
+    "citations.Article": "Artikel",
+    "citations.Annex": "Anhang",
     "translation.law": "Das Recht steht auf Englisch.",
     "mapping.art13.1.supplies": "Wie gut ein Merkmal trennt.",
     "mapping.declared.transparency_measures.prompt": "Wie ist das System gestaltet?",
@@ -245,10 +247,11 @@ def test_what_is_fuzzy_stays_so_until_it_is_filled(tmp_path):
 
 
 def test_bringing_up_to_date_twice_changes_no_byte_and_keeps_the_header(tmp_path):
-    path = po(tmp_path, {"a": "One {n}"}, translations={"a": "Eins {n}"}, **{REVIEWER: "A. P."})
+    texts = {"a": "One {n}", "b": "90 % discovery"}
+    path = po(tmp_path, texts, translations={"a": "Eins {n}"}, **{REVIEWER: "A. P."})
     before = path.read_bytes()
 
-    write_messages(path, updated(read_messages(path), {"a": "One {n}"}))
+    write_messages(path, updated(read_messages(path), texts))
 
     assert path.read_bytes() == before
     assert read_translation(path).reviewers == "A. P."
@@ -423,6 +426,12 @@ def test_an_official_wording_in_the_language_is_quoted_with_its_source(german):
 
     assert (quoted.text, quoted.language, quoted.note) == ("Hochrisiko-KI-Systeme …", "de", None)
     assert quoted.source == "ABl. L, 2024/1689"
+
+
+def test_citations_are_in_the_words_of_the_language(german):
+    assert citation("art13.3.b.ii", german) == "Artikel 13(3)(b)(ii)"
+    assert citation("annex4.2.g", german) == "Anhang IV 2(g)"
+    assert citation("art13.3.b.ii", load_messages()) == "Article 13(3)(b)(ii)"
 
 
 def test_a_point_without_wording_has_no_note_about_its_language(german):

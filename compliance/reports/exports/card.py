@@ -267,7 +267,7 @@ class _Making:
         ctx = self.ctx
         kinds = ctx.by_kind(ctx.plan.cells)
         cells = [cell for kind in kinds for cell in kind]
-        return [c for c in cells if True]
+        return [c for c in cells if ctx.finding(c).verdict is not Verdict.NOT_COVERED]
 
     def _missing(self) -> Iterator[str]:
         """Counts of what is not there; zero is said too."""
