@@ -299,10 +299,12 @@ def test_items_before_and_after_the_lock_run_in_one_environment(observed, tmp_pa
     assert run.trail.read_bytes() == trail
 
 
-def test_a_report_on_texts_needs_no_suite(observed, tmp_path, monkeypatch):
+def test_a_report_of_a_suite_that_was_changed_is_refused(observed, tmp_path):
     audit = Path(shutil.copytree(observed.audit.parent, tmp_path / "copy")) / "audit.yaml"
     audits.assess(audit)
-    shutil.rmtree(audit.parent / "suite")
-    monkeypatch.setattr(audits, "render", lambda *values: (b"html", b"pdf"))
+    items = next((audit.parent / "suite").glob("*.jsonl"))
+    items.write_text("".join(items.read_text(encoding="utf-8").splitlines(keepends=True)[:-1]))
 
-    assert (audits.report(audit) / "report.html").read_bytes() == b"html"
+    with pytest.raises(PlanError, match="not as it was planned"):
+        audits.report(audit)
+    assert not list(audit.parent.glob("runs/*/report"))
