@@ -58,11 +58,8 @@ from compliance.reports.messages import load_messages
 from compliance.reports.numbers import in_sentence, write_count, write_percent, written_in
 from compliance.reports.observed import Observed
 from compliance.reports.tables import shown_ids
-from compliance.reports.trail import trail_section
+from compliance.reports.trail import shortened, trail_section
 from compliance.reports.translated import catalog_in, passages
-
-SHORT_DIGEST = len("sha256:") + 12
-"""Characters of a digest on the title page; the chapter on the instrument has the whole of it."""
 
 
 def build_report(
@@ -224,17 +221,13 @@ def _identity(ctx: Context, pack_id: str, version: str, moment: str) -> tuple[Fa
         ("built", moment, False),
         ("system", f"{system.title}, {in_sentence(words['version'])} {system.version}", False),
         ("model", f"{plan.model.name}{revised}", False),
-        ("weights", _short(plan.model.weights_digest), True),
+        ("weights", shortened(plan.model.weights_digest), True),
         *((("sae", f"{sae.name} ({sae.hook_name})", False)) for sae in plan.saes),
-        *((("sae_digest", _short(sae.digest), True)) for sae in plan.saes),
+        *((("sae_digest", shortened(sae.digest), True)) for sae in plan.saes),
         ("law", ctx.evidence.law.instrument, False),
         ("software", plan.software, False),
     ]
     return tuple(Fact(label=words[key], value=value, code=code) for key, value, code in facts)
-
-
-def _short(digest: str) -> str:
-    return digest if len(digest) <= SHORT_DIGEST else digest[:SHORT_DIGEST] + "…"
 
 
 def _lead(ctx: Context) -> tuple[str, ...]:

@@ -71,7 +71,7 @@ def why(ctx: Context, finding: Finding) -> str:
         words = ctx.words.reasons.get(f"{finding.reason}.none", words)
     shown = sum(condition.status is Status.SHOWN for condition in finding.conditions)
     return words.format(
-        conditions="; ".join(blamed) or ctx.words.unknown["conditions"], shown=shown
+        conditions=ctx.joined(blamed) or ctx.words.unknown["conditions"], shown=shown
     )
 
 

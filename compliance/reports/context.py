@@ -128,6 +128,10 @@ class Context:
         name = language_name(tag, self.words.language)
         return LanguageView(tag=tag, name=name, endonym=own_name(tag))
 
+    def joined(self, parts: Iterable[str]) -> str:
+        """Parts with commas of their own, after each other; Greek would take ";" for a question."""
+        return self.words.units["joined"].join(parts)
+
     def language_names(self, tags: list[str]) -> str:
         return ", ".join(self.language(tag).name for tag in tags)
 

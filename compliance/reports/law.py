@@ -208,7 +208,7 @@ def _behind(ctx: Context, rule: MappingRule, declarations: tuple[Declaration, ..
     if declarations:
         given = _given(declarations)
         parts.append(words["declared_facts"].format(given=given, all=len(declarations)))
-    return "; ".join(parts)
+    return ctx.joined(parts)
 
 
 def _declarations(ctx: Context, rule: MappingRule) -> tuple[Declaration, ...]:
@@ -306,7 +306,7 @@ def _filled(ctx: Context, table: ResultTable) -> ResultTable:
         if row not in rows:
             said = {n.short: None for n in row.numbers if n is not None and n.short}
             reasons.setdefault(", ".join(said), []).append(row.title)
-    left_out = "; ".join(f"{', '.join(titles)} ({said})" for said, titles in reasons.items())
+    left_out = ctx.joined(f"{', '.join(titles)} ({said})" for said, titles in reasons.items())
     note = ctx.words.ui["rows_left_out"].format(rows=left_out) if left_out else None
     return table.model_copy(update={"rows": tuple(rows), "note": note})
 

@@ -27,7 +27,7 @@ def describe_features(ctx: Context, locked: LockedProbe | None) -> str:
         sae = saes[feature.sae].name if feature.sae < len(saes) else f"sae{feature.sae}"
         template = words["labelled" if feature.label else "one"]
         named.append(template.format(latent=feature.latent, sae=sae, label=feature.label))
-    return "; ".join(named) or words["none"]
+    return ctx.joined(named) or words["none"]
 
 
 def search_words(ctx: Context, probe: PlannedProbe) -> Iterator[str]:

@@ -18,7 +18,7 @@ class Observed:
     """Tables of a run, read back from its files, and the items they are about."""
 
     items: tuple[Item, ...]
-    """Confirm items of the plan. Words and pictures of those that are ``restricted`` are not shown."""
+    """Confirm items of the plan; words and pictures of ``restricted`` ones are not shown."""
 
     scores: pd.DataFrame
     """``confirm/scores.csv``."""

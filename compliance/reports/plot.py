@@ -39,7 +39,7 @@ def sensitivity_plot(ctx: Context, cells: Sequence[Cell]) -> Chart:
         anchor=anchor_of("plot", cells),
         title=title,
         description=words["description"].format(
-            limit=write_percent(limit), rows="; ".join(_spoken(ctx, cell) for cell in cells)
+            limit=write_percent(limit), rows=ctx.joined(_spoken(ctx, cell) for cell in cells)
         ),
         note=_margin_note(ctx) if margin else None,
         table=data_of(
@@ -66,7 +66,7 @@ def null_plot(ctx: Context, answers: Sequence[KnownAnswer]) -> Chart:
         anchor=anchor("plot", "known-answers"),
         title=words["null_title"],
         description=words["null_description"].format(
-            limit=write_percent(limit), rows="; ".join(f"{name} {share}" for name, share in said)
+            limit=write_percent(limit), rows=ctx.joined(f"{name} {share}" for name, share in said)
         ),
         table=data_of(
             ctx,

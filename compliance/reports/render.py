@@ -277,7 +277,7 @@ def _to_pdf(
 def _remember_pages() -> None:
     """Let pydyf list a document's pages once and not for each of its tags.
 
-    With it the time of tagging grows with the number of tags, and no longer also with that of pages.
+    The time of tagging then grows with the tags alone, and not also with the pages.
     """
     import pydyf
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from compliance.records.finding import Finding, Verdict
-from compliance.records.plan import Cell, PlannedProbe, Setting
+from compliance.records.finding import Verdict
+from compliance.records.plan import Cell, PlannedProbe
 from compliance.records.report import (
     Entry,
     Fact,

@@ -93,7 +93,7 @@ def missing_numbers(ctx: Context, tables: Sequence[Table]) -> tuple[Fact, ...]:
     return tuple(
         Fact(
             label=reason,
-            value="; ".join(f"{n}: {', '.join(dict.fromkeys(tags))}" for n, tags in names.items()),
+            value=ctx.joined(f"{n}: {', '.join(dict.fromkeys(tags))}" for n, tags in names.items()),
         )
         for reason, names in found.items()
     )

@@ -80,7 +80,7 @@ def _order(ctx: Context, steps: dict[str, Entry | None]) -> str:
     words = ctx.words.trail
     missing = [words[key] for key, entry in steps.items() if entry is None]
     if missing:
-        return words["incomplete"].format(steps="; ".join(missing))
+        return words["incomplete"].format(steps=ctx.joined(missing))
     found = [(key, entry.sequence) for key, entry in steps.items() if entry is not None]
     for (before, earlier), (step, later) in zip(found, found[1:], strict=False):
         if later <= earlier:

@@ -200,7 +200,8 @@ class Passes:
     def _run(self, task: Task, work: Sequence[Prepared], name: str) -> list[Shard]:
         from compliance.probes.engine import observe
 
-        self.progress.stage(f"running {len(work)} items ({name})")
+        if work:
+            self.progress.stage(f"running {len(work)} items ({name})")
         folder = self.run.shards(name)
         return list(observe(work, task, self.reader, folder, self.progress.advance))
 

@@ -59,7 +59,7 @@ def calibration(ctx: Context, cells: Sequence[Cell]) -> Chart:
         description=words["description"].format(
             target=write_percent(target),
             limit=write_percent(limit),
-            rows="; ".join(_spoken(ctx, cell) for cell in cells),
+            rows=ctx.joined(_spoken(ctx, cell) for cell in cells),
         ),
         note=words["note"],
         table=data_of(

@@ -95,7 +95,7 @@ def density(ctx: Context, feature: FeatureRef) -> Chart | None:
         anchor=anchor("density", f"{feature.sae}/{feature.latent}"),
         title=title,
         description=words["description"].format(
-            rows="; ".join(_spoken(ctx, place, found) for place in places)
+            rows=ctx.joined(_spoken(ctx, place, found) for place in places)
         ),
         note=words["note"],
         width=WIDTH,

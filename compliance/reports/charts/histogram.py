@@ -119,7 +119,7 @@ def histograms(ctx: Context, cells: Sequence[Cell]) -> Chart | None:
         shapes += drawn
         labels += [*said, *_axis_words(ctx, across, y, place, len(cells))]
     title = words["title"].format(concept=ctx.row_title(cells[0]))
-    rows = "; ".join(_spoken(ctx, cell, scores[cell.key]) for cell in cells)
+    rows = ctx.joined(_spoken(ctx, cell, scores[cell.key]) for cell in cells)
     return Chart(
         anchor=anchor_of("histograms", cells),
         title=title,

@@ -83,7 +83,7 @@ def roc(ctx: Context, cells: Sequence[Cell]) -> Chart | None:
         anchor=anchor_of("roc", cells),
         title=title,
         description=words["description"].format(
-            rows="; ".join(_spoken(ctx, cell) for cell in cells)
+            rows=ctx.joined(_spoken(ctx, cell) for cell in cells)
         ),
         note=words["note"].format(level=write_percent(ctx.plan.level)),
         width=WIDTH,

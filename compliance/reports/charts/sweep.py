@@ -57,7 +57,7 @@ def sweep(ctx: Context, cells: Sequence[Cell]) -> Chart:
         anchor=anchor_of("sweep", cells),
         title=title,
         description=words["description"].format(
-            rows="; ".join(_spoken(ctx, cell, under) for cell, under in _columns(cells, grid))
+            rows=ctx.joined(_spoken(ctx, cell, under) for cell, under in _columns(cells, grid))
         ),
         note=words["note"],
         width=right,
