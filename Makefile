@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo demo-full test check lint messages clean setup setup-check
+.PHONY: help demo demo-full test check lint messages clean setup setup-test setup-check
 
 export PYTHON
 # Nothing is fetched from a model hub and nothing is reported to anyone.
@@ -22,6 +22,9 @@ help: ## show this list
 setup: # system libraries, .venv and packages; instant when all is there
 	@.ci/setup
 
+setup-test:
+	@.ci/setup test
+
 setup-check:
 	@.ci/setup check
 
@@ -35,10 +38,10 @@ demo-full: setup ## the same with everything measured; takes much longer
 	$(BIN)/python examples/vision/subject.py
 	$(BIN)/compliance demo --full
 
-test: setup ## run the tests (all but the slow ones)
+test: setup-test ## run the tests (all but the slow ones)
 	$(BIN)/python -m pytest $(ARGS)
 
-check: setup-check ## run all tests, the slow ones too (PDF/A, a browser, a second model)
+check: setup-check ## run all tests, the slow ones too (whole reports, the demo's model, a second model)
 	$(BIN)/python examples/demo/subject.py
 	$(BIN)/python examples/vision/subject.py
 	$(BIN)/python examples/second/subject.py

@@ -128,8 +128,8 @@ class Reading:
         self, sae: int, region: str, pooling: str, latents: Sequence[int] | None = None
     ) -> Tensor:
         """One score for each latent: ``[d_sae]``, or ``[len(latents)]``."""
-        read = self.latents(sae)[self.rows(sae, region)]
-        return pool(read if latents is None else read[:, list(latents)], pooling)
+        read = self.latents(sae) if latents is None else self.latents(sae)[:, list(latents)]
+        return pool(read[self.rows(sae, region)], pooling)
 
     def random_pooled(
         self, sae: int, region: str, pooling: str, latents: Sequence[int] | None = None
@@ -181,7 +181,7 @@ class Reading:
             hook = self.reader.saes[sae].facts.hook_name
             first = {t: i for i, t in enumerate(self._region(hook, region))}
             places = [first[t] for t in self.places(hook, region)]
-            values = self.latents(sae)[self.rows(sae, region)][:, latents].max(dim=1).values
+            values = self.latents(sae)[:, latents][self.rows(sae, region)].max(dim=1).values
             found[places] = np.maximum(found[places], values.float().numpy(force=True))
         return np.where(np.isneginf(found), 0, found).astype(np.float32)
 
