@@ -25,6 +25,9 @@ RULES = ("top", "borderline", "missed", "false-alarm", "random")
 SHOWN = 220
 """Columns of an item's words that are shown; a Chinese or Japanese character takes two."""
 
+TOKEN = 60
+"""Characters of a token on its own."""
+
 BEFORE = 0.4
 """Part of them before the strongest token."""
 
@@ -175,8 +178,9 @@ def readable(token: str) -> str:
 
 
 def visible(token: str) -> str:
-    """A token on its own: spaces as ``·``, a new line as ``¶``."""
-    return token.replace("\r\n", "\n").replace("\n", "¶").replace(" ", "·")
+    """A token on its own: spaces as ``·``, a new line as ``¶``, a very long one cut."""
+    shown = token if len(token) <= TOKEN else token[: TOKEN - 1] + ELLIPSIS
+    return shown.replace("\r\n", "\n").replace("\n", "¶").replace(" ", "·")
 
 
 def _byte_alphabet() -> dict[str, int]:
@@ -257,6 +261,7 @@ def _is_mark(text: str, place: int) -> bool:
 
 def _window(text: str, start: int, end: int) -> tuple[int, int]:
     """The stretch around some characters that fits, cut between words where there are any."""
+    end = min(end, _right(text, start, SHOWN))
     budget = SHOWN - _columns(text[start:end])
     first = _left(text, start, BEFORE * budget)
     last = _right(text, end, budget - _columns(text[first:start]))

@@ -130,6 +130,7 @@ def _to_pdf(
     from weasyprint import HTML
 
     _remember_pages()
+    _keep_fonts()
     complaints = _complaints()
     fetcher = _closed_fetcher()
     document = HTML(string=html, url_fetcher=fetcher).render(
@@ -166,6 +167,25 @@ def _remember_pages() -> None:
         return known
 
     pydyf.PDF.page_references = property(page_references)
+
+
+def _keep_fonts() -> None:
+    """Let WeasyPrint's fonts keep alive the fonts of Pango whose glyphs they draw.
+
+    Pango frees some where there are very many, and an emoji drawn after that would end the process.
+    Nothing lets go of them again: they are needed until the PDF is written.
+    """
+    from weasyprint.pdf.fonts import Font
+    from weasyprint.text.ffi import ffi, gobject
+
+    ffi.cdef("gpointer g_object_ref (gpointer object);")
+    made = Font.__init__
+
+    def kept(self: Any, pango_font: Any, *args: Any) -> None:
+        gobject.g_object_ref(pango_font)
+        made(self, pango_font, *args)
+
+    Font.__init__ = kept
 
 
 def _complaints() -> list[str]:

@@ -121,6 +121,7 @@ def templates() -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.globals["paper"] = False  # unless a page is said to be for paper
     environment.globals["method_anchor"] = lambda key: anchor("method", key)
     return environment
 

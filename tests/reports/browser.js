@@ -36,13 +36,13 @@
   window.report = {
     unfold: () => all("details").forEach((e) => (e.open = true)),
 
-    // Contrast of the words that each selector names, with what they stand on.
+    // Contrast of the words that each selector names, and of all in drawings, with what is below.
     contrasts: (selectors) => selectors.map((selector) => {
-      const e = document.querySelector(selector), style = getComputedStyle(e);
-      return e instanceof SVGElement
-        ? ratio(parts(style.fill), painted(e.closest("text")))
-        : ratio(parts(style.color), ground(e));
+      const e = document.querySelector(selector);
+      return [name(e), ratio(parts(getComputedStyle(e).color), ground(e))];
     }),
+    drawn: () => all("svg text, svg tspan").map((e) =>
+      [name(e), ratio(parts(getComputedStyle(e).fill), painted(e.closest("text")))]),
 
     // Whether a column's header has data below it; rows that span the table aside.
     hasData: (selector) => {

@@ -23,8 +23,11 @@ PHONE = {"width": 360, "height": 800}
 NARROW = {"width": 320, "height": 640}
 """A screen of 1280 pixels at a zoom of 400 %."""
 
-AXE = "tags => axe.run({runOnly: {type: 'tag', values: tags}, resultTypes: ['violations']})"
-AXE_RULES = "rules => axe.run({runOnly: {type: 'rule', values: rules}})"
+AXE = """only => axe.run({exclude: ['svg text']}, {
+    runOnly: only, resultTypes: ['violations', 'incomplete'], preload: false,
+})"""
+"""Words in drawings lie on shapes, of which axe-core cannot tell the colour: `report.drawn` can."""
+
 SPACING = (
     "* { line-height: 1.5 !important; letter-spacing: 0.12em !important;"
     " word-spacing: 0.16em !important } p { margin-bottom: 2em !important }"
@@ -42,8 +45,8 @@ def texts(evidence):
 
 @pytest.fixture(scope="module")
 def everything():
-    """Texts and pictures in two languages: each kind of content that a report can have."""
-    evidence = picture_evidence().model_copy(update={"validation": example_validation()})
+    """Texts and pictures in one language: each kind of content that a report can have."""
+    evidence = picture_evidence(("en",)).model_copy(update={"validation": example_validation()})
     gallery = picture_gallery_of(evidence)
     seen = observed()
     seen = replace(seen, items=(*seen.items, *gallery.items), gallery=gallery)
@@ -106,14 +109,14 @@ def test_axe_finds_nothing_and_what_it_leaves_open_is_in_order(name, unfolded, v
         page.evaluate("report.unfold()")
     page.evaluate(axe_script())
 
-    found = page.evaluate(AXE, TAGS)
+    found = page.evaluate(AXE, {"type": "tag", "values": TAGS})
 
     assert sentences(found["violations"]) == []
     undecided = {rule["id"]: rule["nodes"] for rule in found["incomplete"]}
     assert set(undecided) <= {"color-contrast", "th-has-data-cells"}
     words = [node["target"][0] for node in undecided.get("color-contrast", [])]
     contrasts = page.evaluate("words => report.contrasts(words)", words)
-    assert [w for w, c in zip(words, contrasts, strict=True) if c < MIN_CONTRAST] == []
+    assert [pair for pair in contrasts if pair[1] < MIN_CONTRAST] == []
     heads = [head for node in undecided.get("th-has-data-cells", []) for head in related(node)]
     assert [h for h in heads if not page.evaluate("head => report.hasData(head)", h)] == []
 
@@ -126,6 +129,16 @@ def related(node):
     """Selectors of the elements inside a node that a rule is about."""
     checks = [*node["any"], *node["all"], *node["none"]]
     return [part["target"][0] for check in checks for part in check["relatedNodes"]]
+
+
+@pytest.mark.parametrize("name", ["everything", "texts"])
+def test_words_in_drawings_stand_out_from_what_is_painted_below_them(name, visit, request):
+    page = visit(request.getfixturevalue(name))
+
+    contrasts = page.evaluate("report.drawn()")
+
+    assert len(contrasts) > 100
+    assert [pair for pair in contrasts if pair[1] < MIN_CONTRAST] == []
 
 
 # Policy
@@ -244,7 +257,8 @@ def test_on_a_phone_targets_are_large_and_what_scrolls_can_be_reached(everything
     page.evaluate("report.unfold()")
     page.evaluate(axe_script())
 
-    found = page.evaluate(AXE_RULES, ["target-size", "scrollable-region-focusable"])
+    rules = ["target-size", "scrollable-region-focusable"]
+    found = page.evaluate(AXE, {"type": "rule", "values": rules})
 
     assert sentences(found["violations"]) == []
 
@@ -278,9 +292,7 @@ def test_printed_tables_keep_to_the_page(texts, visit):
     assert page.evaluate("report.beyond(650)") == []
 
 
-def test_drawings_keep_their_ground_and_verdicts_their_signs_in_forced_colours(
-    everything, visit
-):
+def test_drawings_keep_their_ground_and_verdicts_their_signs_in_forced_colours(everything, visit):
     page = visit(everything, forced_colors="active", color_scheme="dark")
 
     style = page.locator(".chart svg").first.evaluate(
@@ -296,6 +308,8 @@ def test_drawings_keep_their_ground_and_verdicts_their_signs_in_forced_colours(
 
 
 def test_verapdf_finds_no_broken_rule_in_two_pages_of_six_scripts(report, tmp_path):
+    if not shutil.which("java"):
+        pytest.skip("no Java here (Debian: default-jre-headless)")
     brief = at_level(report, "brief")
 
     pdf = render_pdf(brief, attachments={}, identifier=bytes(16), when=WHEN)

@@ -40,7 +40,7 @@ def charts(ctx):
 def draw(ctx, charts) -> str:
     words = ctx.words.ui
     template = templates().from_string(PAGE)
-    return template.render(charts=charts, w=_namespace(words), css=page_style(words))
+    return template.render(charts=charts, w=_namespace(words), css=page_style(words, paper=True))
 
 
 @pytest.fixture(scope="module")

@@ -568,7 +568,7 @@ def test_a_pdf_with_pictures_keeps_to_both_standards(report, tmp_path):
 
 
 def test_emoji_in_words_are_not_interpolated_either():
-    style = f"<style>{page_style(load_messages().ui)}</style>"
+    style = f"<style>{page_style(load_messages().ui, paper=True)}</style>"
     pdf = html_to_pdf(
         PAGE.format(style + "<p>\N{FIRE}</p>"), attachments={}, identifier=b"\x01" * 16, when=WHEN
     )
