@@ -396,12 +396,12 @@ def of_ticks(audit: Audit, block: Block) -> Said:
     others = [b for b in audit.page.blocks if b.within == block.within and b.at]
     mine = [*(b for b in others if b.at != block.at), block]
     for axis in (0, 1):
-        beside = [b for b in mine if b.at[1 - axis] == block.at[1 - axis]]
-        line = {v: float(b.at[axis]) for b in beside if (v := value_of(b.text)) is not None}
-        if len(line) > 1 and (
-            is_even(line) or is_even({np.log(v or 1e-9): x for v, x in line.items()})
-        ):
-            yield block.text
+        line = [b for b in mine if b.at[1 - axis] == block.at[1 - axis]]
+        ticks = [(float(b.at[axis]), v) for b in line if (v := value_of(b.text)) is not None]
+        own = (float(block.at[axis]), value_of(block.text))
+        for run in axes(sorted(ticks, reverse=axis == 1)):
+            if own in run and is_even(run):
+                yield block.text
 
 
 def of_firing(audit: Audit, block: Block) -> Said:
@@ -677,9 +677,26 @@ def value_of(text: str) -> float | None:
     return float(found[1].replace(",", "")) if found else None
 
 
-def is_even(line: dict[float, float]) -> bool:
-    """Whether places follow from values by one step."""
-    values, places = np.array(sorted(line.items())).T
+def axes(ticks: list[tuple[float, float]]) -> Iterator[list[tuple[float, float]]]:
+    """Places and values cut where values begin anew: panels stand beside each other."""
+    run: list[tuple[float, float]] = []
+    for tick in ticks:
+        if run and tick[1] <= run[-1][1]:
+            yield run
+            run = []
+        run.append(tick)
+    yield run
+
+
+def is_even(ticks: list[tuple[float, float]]) -> bool:
+    """Whether places follow from values by one step, or by one step for each power of ten."""
+    if len(ticks) < 2:
+        return False
+    places, values = np.array(ticks).T
+    if len(ticks) == 2 or values[0] > 0 and np.allclose(values[1:] / values[:-1], 10):
+        return bool(
+            np.allclose(np.diff(places), np.diff(places)[0]) and values[1] == 10 * values[0]
+        )
     steps = np.diff(places) / np.diff(values)
     return bool(np.allclose(steps, steps[0], rtol=0.02))
 
