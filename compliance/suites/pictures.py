@@ -16,6 +16,8 @@ import io
 import struct
 import warnings
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -171,7 +173,7 @@ def _decoded(data: bytes, kind: str, where: str, mode: str | None = None) -> PIL
             hint="install the extra: sae-compliance[suites] or sae-compliance[probes]",
         ) from error
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _to_the_end():
             warnings.simplefilter("error")  # Pillow only warns of bombs and of broken metadata
             opened = pillow.open(io.BytesIO(data), formats=[kind])
             _refuse_unsuitable(opened, where, mode)
@@ -183,6 +185,21 @@ def _decoded(data: bytes, kind: str, where: str, mode: str | None = None) -> PIL
         raise SuiteError(
             f"{where}: broken {kind} picture: {error}", hint="save it again, or fetch it again"
         ) from error
+
+
+@contextmanager
+def _to_the_end() -> Iterator[None]:
+    """Refuse a file that ends early, whatever else runs in this process.
+
+    Importing WeasyPrint tells Pillow to take such files.
+    """
+    from PIL import ImageFile
+
+    before, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
+    try:
+        yield
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
 def _refuse_unsuitable(opened: Any, where: str, mode: str | None) -> None:

@@ -7,6 +7,7 @@ from click.testing import CliRunner
 
 from compliance.cli.main import main
 from compliance.workflow import audits
+from compliance.workflow.documents import report_names
 
 
 @pytest.fixture
@@ -27,18 +28,21 @@ def test_a_report_in_another_language_stands_beside_the_english_one(
 ):
     asked = []
 
-    def render(*args, language):
+    def reports(origin, *, language, **others):
         asked.append(language)
-        return b"page", b"pdf"
+        return dict.fromkeys(report_names(language), b"page")
 
-    monkeypatch.setattr(audits, "render", render)
+    monkeypatch.setattr(audits, "reports", reports)
 
     done = run(folder, *words)
 
     assert done.exit_code == 0, done.stderr
     assert asked == [language]
     written = {path.name for path in folder.glob("runs/*/report/*")}
-    assert written == {f"{name}.html", f"{name}.pdf"}
+    lengths = ("report-brief", "report-standard", "report")
+    assert written == {f"{name}.html"} | {
+        f"{length}{name.removeprefix('report')}.pdf" for length in lengths
+    }
 
 
 def test_a_language_without_words_is_refused_with_those_there_are(folder):

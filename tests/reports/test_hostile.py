@@ -287,6 +287,13 @@ def test_the_fetcher_reads_a_picture_of_the_page():
     assert found.read().startswith(b"\x89PNG")
 
 
+def test_emoji_in_very_many_fonts_do_not_end_the_process():
+    sizes = (8 + step / 10 for step in range(120))
+    body = "".join(f"<p style='font-size: {size:.1f}pt'>a 👩 🏴 日本 Ελ</p>" for size in sizes)
+
+    assert make(body).startswith(b"%PDF-")
+
+
 @pytest.fixture
 def children(monkeypatch):
     """Every process that is started."""

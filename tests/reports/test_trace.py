@@ -803,13 +803,18 @@ def test_a_number_from_nowhere_is_found(audit, place):
     assert unexplained(audit, replace(block, text="In 4,711 of them: " + block.text))
 
 
-def test_few_numbers_could_be_one_higher_without_being_found(audit):
+def test_few_numbers_of_measurements_could_be_one_higher(audit):
     """Rules allow what stands in records, so that one right number can hide another."""
-    pieces = {(b.chapter, b.path, b.text): b for b in audit.page.blocks if LAST.search(b.text)}
+    pieces = {
+        (b.path, b.text): b
+        for b in audit.page.blocks
+        if b.chapter in ("concepts", "features", "known-answers") and LAST.search(b.text)
+    }
     changed = [replace(b, text=LAST.sub(one_higher, b.text)) for b in pieces.values()]
     hidden = [b for b in changed if not unexplained(audit, b)]
 
-    assert len(hidden) < 0.12 * len(changed)
+    assert len(changed) > 300
+    assert len(hidden) < 0.1 * len(changed)
 
 
 LAST = re.compile(r"(\d)(?=\D*$)")

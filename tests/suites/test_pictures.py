@@ -6,6 +6,7 @@ import zlib
 
 import pytest
 from PIL import Image as pillow
+from PIL import ImageFile
 from PIL.PngImagePlugin import PngInfo
 
 from compliance.errors import SuiteError
@@ -206,6 +207,15 @@ def test_a_file_that_is_cut_off_is_named(kind, share):
 
     with pytest.raises(SuiteError, match=f"photo: broken {kind} picture"):
         decode_picture(data[: int(len(data) * share)], "photo")
+
+
+def test_a_file_that_is_cut_off_is_named_whatever_another_library_allows(monkeypatch):
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    data = encoded(pillow.effect_noise((64, 64), 90).convert("RGB"), "PNG")
+
+    with pytest.raises(SuiteError, match="photo: broken PNG picture"):
+        decode_picture(data[: len(data) // 2], "photo")
+    assert ImageFile.LOAD_TRUNCATED_IMAGES
 
 
 @pytest.mark.parametrize("head", [b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF\0\0\0\0WEBP"])
