@@ -204,7 +204,7 @@ def pack(hub, tmp_path_factory):
         patch.setattr(constants, "HF_HUB_CACHE", str(hub))
         patch.setattr(constants, "HF_HUB_OFFLINE", True)
         patch.setattr(loaders, "_get_with_rate_limit_retry", FromCache(snapshot(hub, SCOPE)))
-        patch.setattr(stages, "render", lambda *_: (b"<!doctype html>", b"%PDF-1.7"))
+        patch.setattr(stages, "documents", lambda *_, **__: {"report.html": b"<!doctype html>"})
         return workflow.audit(path)
 
 
