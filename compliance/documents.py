@@ -7,6 +7,7 @@ expected. Aliases and repeated keys are refused: one expands without bound, the 
 """
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +22,10 @@ MAX_BYTES = 8_000_000
 """Size of a file that a person writes by hand, with room to spare."""
 
 SomeRecord = TypeVar("SomeRecord", bound=Record)
+
+
+_HALF = re.compile("[\ud800-\udfff]")
+"""Lone surrogates: no text has them, and none can be written down with them."""
 
 
 def read_yaml(
@@ -109,7 +114,7 @@ def _parse_line(
     line: bytes, where: str, shape: type[SomeRecord], error: type[ComplianceError]
 ) -> SomeRecord:
     try:
-        return shape.model_validate(json.loads(line.decode("utf-8"), object_pairs_hook=_no_repeats))
+        return shape.model_validate(_parsed(line))
     except UnicodeDecodeError as problem:
         raise error(f"{where}: not UTF-8", hint="save the file as UTF-8") from problem
     except ValidationError as problem:
@@ -126,12 +131,24 @@ def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def _parsed(line: bytes) -> Any:
+    value = json.loads(line.decode("utf-8"), object_pairs_hook=_no_repeats)
+    if b"\\u" in line and _HALF.search(json.dumps(value, ensure_ascii=False)):
+        raise ValueError("half of a character, as \\ud800 is; write the character itself")
+    return value
+
+
 def _compose(text: str) -> yaml.Node | None:
     """The node tree, which remembers lines; aliases and repeated keys are refused on the way."""
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         if isinstance(event, yaml.AliasEvent):
             raise yaml.MarkedYAMLError(
                 problem="an alias (*name); write the value out", problem_mark=event.start_mark
+            )
+        if isinstance(event, yaml.ScalarEvent) and _HALF.search(event.value):
+            raise yaml.MarkedYAMLError(
+                problem="half of a character, as \\ud800 is; write the character itself",
+                problem_mark=event.start_mark,
             )
     node = yaml.compose(text, Loader=yaml.SafeLoader)
     for mapping in _mappings(node):

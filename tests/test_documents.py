@@ -2,9 +2,9 @@
 
 import pytest
 
-from compliance.documents import MAX_BYTES, parse_yaml, read_yaml
+from compliance.documents import MAX_BYTES, parse_yaml, read_json_lines, read_yaml
 from compliance.errors import ConfigError
-from compliance.records.audit import AuditConfig
+from compliance.records.audit import AuditConfig, SaeRef
 
 GOOD = """\
 subject:
@@ -43,6 +43,7 @@ def test_defaults_are_those_of_the_protocol():
         ("languages: [en, ja]", "languages: [en, ja]\nalpha: 2", "line 9: alpha: input should be"),
         ("languages: [en, ja]", "languages: [en, ja]\nalpha: 0.1\nalpha: 0.2", "appears twice"),
         ("languages: [en, ja]", "languages: &a [en]\nsuites: *a", "an alias"),
+        ("./model", '"\\ud800"', "line 2: not valid YAML: half of a character"),
         ("probes:", "probes", "not valid YAML"),
         ("./model", "./model\n  revision: !!python/object:os.system x", "not valid YAML"),
     ],
@@ -78,3 +79,14 @@ def test_a_missing_file_and_a_huge_one_are_refused(tmp_path):
 def test_deep_nesting_ends_in_a_message():
     with pytest.raises(ConfigError):
         read("a: " + "[" * 5000)
+
+
+def test_half_a_character_in_a_line_of_json_is_named_with_its_line(tmp_path):
+    path = tmp_path / "lines.jsonl"
+    path.write_text('{"path": "./sae"}\n{"path": "\\ud800"}\n', encoding="utf-8")
+
+    lines = read_json_lines(path, SaeRef)
+
+    assert next(lines).path == "./sae"
+    with pytest.raises(ConfigError, match="line 2: not a JSON object: half of a character"):
+        next(lines)
