@@ -19,6 +19,8 @@ from compliance.records.base import to_json
 from compliance.records.finding import Status
 from compliance.records.pack import WithheldItem
 from compliance.records.verification import Outcome
+from compliance.workflow import stages
+from compliance.workflow.documents import report_names
 from tests.tiny_audit import write_audit, write_items
 
 EPOCH = "1767225600"
@@ -518,3 +520,21 @@ def test_blanked_observations_with_digests_redone_fail(finished_pack, tmp_path):
     found = workflow.verify(copy)
 
     assert any(c.name == "numbers" and c.status is Outcome.FAILED for c in found.checks)
+
+
+def test_a_report_in_another_language_makes_a_new_version_once(
+    finished_audit, tmp_path, monkeypatch
+):
+    def documents(origin, *, languages, progress):
+        return {n: b"x" for tag in ("en", *languages) for n in report_names(tag)}
+
+    monkeypatch.setattr(stages, "documents", documents)
+    audit = Path(shutil.copytree(finished_audit, tmp_path / "copy")) / "audit.yaml"
+
+    same = workflow.pack(audit)
+    german = workflow.pack(audit, languages=["de"])
+
+    assert (same.name, german.name) == ("tiny-1.0.0", "tiny-1.0.1")
+    lengths = ("report-brief-de.pdf", "report-standard-de.pdf", "report-de.pdf")
+    assert all((german / "data" / name).is_file() for name in ("report-de.html", *lengths))
+    assert workflow.pack(audit, languages=["de"]) == german
