@@ -17,6 +17,7 @@ LAYERS = (
     {"probes", "assessment", "reports", "packs", "quality"},
     {"suites", "catalog", "statistics", "features"},
     {"trail"},
+    {"keys"},
     {"documents", "progress"},
     {"resources", "storage"},
     {"records"},

@@ -1,9 +1,9 @@
 """Packs: signed folders of evidence. Built, versioned, signed, checked; no torch, no renderer."""
 
+from compliance.keys import Signer, create_keys, load_private_key, load_public_key
 from compliance.packs.approve import approve_pack
 from compliance.packs.build import PackContents, build_pack
 from compliance.packs.integrity import check_integrity
-from compliance.packs.keys import Signer, create_keys, load_private_key, load_public_key
 from compliance.packs.reading import OpenPack, read_pack
 from compliance.packs.version import Parent, next_version
 from compliance.packs.zipped import zip_pack

@@ -11,11 +11,11 @@ from datetime import datetime
 from pathlib import Path
 
 from compliance.errors import PackError, VerificationError
+from compliance.keys import Signer
 from compliance.packs import layout
 from compliance.packs.build import write_tag_manifest
 from compliance.packs.folder import survey
 from compliance.packs.integrity import check_integrity
-from compliance.packs.keys import Signer
 from compliance.packs.reading import OpenPack
 from compliance.packs.sign import make_statement, sign_statement
 from compliance.records.verification import Outcome

@@ -26,6 +26,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from compliance.errors import PackError
+from compliance.keys import Signer
 from compliance.packs import layout
 from compliance.packs.integrity import check_integrity
 from compliance.packs.items import (
@@ -35,8 +36,8 @@ from compliance.packs.items import (
     root_digest,
     shown_pictures,
 )
-from compliance.packs.keys import Signer
 from compliance.packs.sign import make_statement, sign_statement
+from compliance.packs.trust import Trust
 from compliance.packs.version import Parent, is_later
 from compliance.records.base import canonical_bytes
 from compliance.records.evidence import Evidence
@@ -128,7 +129,7 @@ def write_tag_manifest(folder: Path) -> None:
 
 def _refuse_failing(folder: Path, signer: Signer) -> None:
     """Nothing leaves this module that would fail its own verification."""
-    for check in check_integrity(folder, key=signer.public_pem):
+    for check in check_integrity(folder, trust=Trust(issuer=signer.public_pem)):
         if check.status is Outcome.FAILED:
             raise PackError(f"the pack would not verify: {check.line}")
 

@@ -2,7 +2,7 @@
 
 ::
 
-    verification = verify_integrity(path, key=pem)
+    verification = verify_integrity(path, trust=Trust(issuer=pem))
     verification.ok, verification.summary()
 
 All problems are reported, each with its file; the first one does not hide the others. Nothing is
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from compliance.packs import layout
+from compliance.keys import parse_public_key
 from compliance.packs.checks.contents import Contents, load_contents, not_checked, part
 from compliance.packs.checks.evidence import check_evidence, check_pictures, check_roots, root_of
 from compliance.packs.checks.files import check_bag, check_manifest, check_tag_manifest
@@ -27,46 +27,47 @@ from compliance.packs.checks.signatures import (
     check_signature,
     check_statement,
 )
-from compliance.packs.checks.trail import check_checkpoint, check_trail
+from compliance.packs.checks.times import check_times
+from compliance.packs.checks.trail import check_checkpoint, check_trail, check_witness
 from compliance.packs.folder import printable, survey
-from compliance.packs.keys import parse_public_key
+from compliance.packs.trust import NOTHING, Trust
 from compliance.packs.zipped import unpacked
 from compliance.records.verification import Check, Outcome, Verification
 
 
-def check_integrity(pack: Path, *, key: bytes | None = None) -> tuple[Check, ...]:
+def check_integrity(pack: Path, *, trust: Trust = NOTHING) -> tuple[Check, ...]:
     """Check everything that needs no computation on the observations.
 
     Args:
         pack: A folder or a ZIP.
-        key: The issuer's public key in PEM form, from outside the pack.
+        trust: What the verifier brings from outside the pack.
 
     Raises:
-        PackError: There is no pack here, or ``key`` is not a public key.
+        PackError: There is no pack here, or ``trust`` holds what is no key.
         StorageError: There is no room to unpack the ZIP.
     """
-    return verify_integrity(pack, key=key).checks
+    return verify_integrity(pack, trust=trust).checks
 
 
-def verify_integrity(pack: Path, *, key: bytes | None = None) -> Verification:
+def verify_integrity(pack: Path, *, trust: Trust = NOTHING) -> Verification:
     """The same as a record, with the root digest that the files give.
 
     Raises:
-        PackError: There is no pack here, or ``key`` is not a public key.
+        PackError: There is no pack here, or ``trust`` holds what is no key.
         StorageError: There is no room to unpack the ZIP.
     """
-    issuer = None if key is None else parse_public_key(key, name="the given key")
+    issuer = None if trust.issuer is None else parse_public_key(trust.issuer, name="the given key")
     with unpacked(pack) as (root, problems):
         contents = None if problems else load_contents(survey(root))
         return Verification(
             pack=printable(pack.resolve().name),
             level="integrity",
-            checks=tuple(_checks(contents, issuer)) if contents else problems,
+            checks=tuple(_checks(contents, trust, issuer)) if contents else problems,
             root_digest=root_of(contents) if contents else None,
         )
 
 
-def _checks(pack: Contents, issuer: Ed25519PublicKey | None) -> Iterator[Check]:
+def _checks(pack: Contents, trust: Trust, issuer: Ed25519PublicKey | None) -> Iterator[Check]:
     """All checks, in an order in which a reader understands them."""
     key = issuer or pack.key
     checks = [
@@ -82,22 +83,16 @@ def _checks(pack: Contents, issuer: Ed25519PublicKey | None) -> Iterator[Check]:
         *part("statement", pack, check_statement(pack)),
         *part("signature", pack, check_signature(pack, key)),
         check_issuer(pack, issuer),
-        *check_approvals(pack),
-        *_never_checked(pack),
+        *check_approvals(pack, trust),
+        *check_times(pack, trust),
+        *check_witness(pack, trust),
+        *_never_checked(),
     ]
     yield from checks
     named = {check.path for check in checks if check.status is Outcome.FAILED}
     yield from part("tag-manifest", pack, check_tag_manifest(pack, named))
 
 
-def _never_checked(pack: Contents) -> Iterator[Check]:
+def _never_checked() -> Iterator[Check]:
     """What this level cannot know, said each time."""
-    stamp = layout.TIME_STAMP if layout.TIME_STAMP in pack.folder.digests else None
-    absent = "the times are the signer's own: there is no time stamp"
-    yield not_checked("time-stamp", "it was not looked at" if stamp else absent, stamp)
-    yield not_checked(
-        "witness",
-        "whoever holds the key could write the trail anew; compare data/checkpoint with a copy "
-        "that somebody else kept",
-    )
     yield not_checked("report", "the wording of the report was not compared with the evidence")

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from pydantic import ValidationError
 
 from compliance.errors import SignatureMismatch, VerificationError
-from compliance.packs.keys import Signer
+from compliance.keys import Signer
 from compliance.records.base import canonical_bytes
 from compliance.records.pack import parse_canonical
 from compliance.records.statement import (

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from compliance.catalog.load import load_catalog
 from compliance.errors import ReportError, StorageError, VerificationError
+from compliance.keys import key_id, parse_public_key
 from compliance.packs import layout
 from compliance.packs.integrity import verify_integrity
-from compliance.packs.keys import key_id, parse_public_key
 from compliance.packs.reading import read_pack
+from compliance.packs.trust import Trust
 from compliance.progress import SILENT, Progress
 from compliance.reports import model_card
 from compliance.reports.model_card import EVAL_HEADER, EVAL_RESULTS
@@ -168,7 +169,7 @@ def _applied(edits: tuple[Edit, ...], write: bool) -> tuple[Edit, ...]:
 
 
 def _refuse_damaged(pack: Path, key: bytes | None) -> None:
-    failed = verify_integrity(pack, key=key).failed
+    failed = verify_integrity(pack, trust=Trust(issuer=key)).failed
     if failed:
         more = f", and {len(failed) - 1} more" if len(failed) > 1 else ""
         raise VerificationError(

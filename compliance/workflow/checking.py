@@ -24,6 +24,7 @@ from compliance.packs import layout
 from compliance.packs.integrity import verify_integrity
 from compliance.packs.items import item_id
 from compliance.packs.reading import OpenPack, read_pack
+from compliance.packs.trust import Trust
 from compliance.progress import SILENT, Progress
 from compliance.records.base import digest_bytes
 from compliance.records.pack import PackedItem
@@ -56,7 +57,7 @@ def verify(
         PackError: There is no pack at ``path``.
     """
     progress.stage("checking digests and signature")
-    found = verify_integrity(path, key=key.read_bytes() if key else None)
+    found = verify_integrity(path, trust=Trust(issuer=key.read_bytes() if key else None))
     if level == "integrity":
         return found
     progress.stage("recomputing every number from the observations")

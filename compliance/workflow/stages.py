@@ -27,10 +27,10 @@ from compliance.errors import (
     ProbeError,
 )
 from compliance.features.reading import FeatureList, read_list
+from compliance.keys import Signer, create_keys, load_private_key
 from compliance.packs import layout
 from compliance.packs.build import PackContents, build_pack
 from compliance.packs.integrity import verify_integrity
-from compliance.packs.keys import Signer, create_keys, load_private_key
 from compliance.packs.reading import OpenPack, read_pack
 from compliance.packs.version import Parent, next_version
 from compliance.progress import Progress

@@ -8,9 +8,9 @@ from click.testing import CliRunner, Result
 from huggingface_hub import ModelCard
 
 from compliance.cli.main import main
+from compliance.keys import create_keys
 from compliance.packs import zip_pack
 from compliance.packs.integrity import verify_integrity
-from compliance.packs.keys import create_keys
 
 README = b"---\r\nlicense: mit\r\n---\r\n# Model\r\n\r\nno line end"
 

@@ -68,7 +68,7 @@ def test_verify_prints_its_record_as_json(finished_pack):
 
 
 def test_another_key_is_not_the_issuers(finished_pack, tmp_path):
-    from compliance.packs.keys import create_keys
+    from compliance.keys import create_keys
 
     create_keys(tmp_path / "k.pem", tmp_path / "k.pub.pem")
 

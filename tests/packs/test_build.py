@@ -13,6 +13,7 @@ from compliance.errors import PackError, StorageError, TrailError, VerificationE
 from compliance.packs import Parent, build_pack, next_version, read_pack, zip_pack
 from compliance.packs.integrity import verify_integrity
 from compliance.packs.items import item_id, salted_digest
+from compliance.packs.trust import Trust
 from compliance.records.audit import Declared, SystemFacts
 from compliance.records.base import canonical_bytes, digest_bytes
 from compliance.records.pack import PackedItem, WithheldItem
@@ -95,7 +96,7 @@ def test_a_report_without_a_pdf_has_none(tmp_path: Path):
     pack = build_example(tmp_path, documents={"report.html": b"<!doctype html>"})
 
     assert not (pack / "data" / "report.pdf").exists()
-    assert verify_integrity(pack, key=SIGNER.public_pem).ok
+    assert verify_integrity(pack, trust=Trust(issuer=SIGNER.public_pem)).ok
 
 
 def test_withheld_items_keep_the_root_and_hide_the_text(tmp_path: Path):
@@ -104,7 +105,9 @@ def test_withheld_items_keep_the_root_and_hide_the_text(tmp_path: Path):
         tmp_path / "hidden", withheld={"d-1-ja"}, documents={"report.html": b"shorter"}
     )
 
-    seen = [verify_integrity(pack, key=SIGNER.public_pem) for pack in (shown, hidden)]
+    seen = [
+        verify_integrity(pack, trust=Trust(issuer=SIGNER.public_pem)) for pack in (shown, hidden)
+    ]
 
     assert all(verification.ok for verification in seen)
     assert seen[0].root_digest == seen[1].root_digest
@@ -205,7 +208,7 @@ def test_a_child_names_its_parent_by_its_root(tmp_path: Path):
     assert f"Parent-Root-Digest: {parent.root_digest}" in (child / "bag-info.txt").read_text()
     with read_pack(child) as opened:
         assert opened.statement.predicate.parent_digest == parent.root_digest
-    assert verify_integrity(child, key=SIGNER.public_pem).ok
+    assert verify_integrity(child, trust=Trust(issuer=SIGNER.public_pem)).ok
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from compliance.packs.integrity import verify_integrity
 from compliance.packs.items import root_digest
 from compliance.packs.reading import parse_items, read_pack
 from compliance.packs.sign import make_statement, sign_statement
+from compliance.packs.trust import Trust
 from compliance.records.base import canonical_bytes
 from compliance.records.statement import SignedFile
 from compliance.records.verification import Check, Outcome
@@ -48,7 +49,11 @@ FILES = (
 
 
 def failures(pack: Path, key: bytes | None) -> list[Check]:
-    return [check for check in check_integrity(pack, key=key) if check.status is Outcome.FAILED]
+    return [
+        check
+        for check in check_integrity(pack, trust=Trust(issuer=key))
+        if check.status is Outcome.FAILED
+    ]
 
 
 def named(pack: Path, key: bytes | None) -> set[str | None]:
@@ -94,7 +99,7 @@ def resign(pack: Path, root: str, signer: Signer, **changes: str) -> None:
 
 
 def test_an_unchanged_pack_passes(built: Path, key: bytes):
-    verification = verify_integrity(built, key=key)
+    verification = verify_integrity(built, trust=Trust(issuer=key))
 
     assert verification.ok, verification.summary()
     assert verification.root_digest in (built / "bag-info.txt").read_text()
@@ -580,7 +585,7 @@ def test_a_second_role_signs_and_the_same_role_cannot(pack: Path, key: bytes):
 
     approve_pack(pack, signer=release, signed_at=MOMENT)
 
-    assert verify_integrity(pack, key=key).ok
+    assert verify_integrity(pack, trust=Trust(issuer=key)).ok
     with pytest.raises(PackError, match="has signed already"):
         approve_pack(pack, signer=release, signed_at=MOMENT)
 
@@ -591,7 +596,7 @@ def test_an_approval_that_was_killed_can_be_done_again(pack: Path, key: bytes):
 
     approve_pack(pack, signer=release, signed_at=MOMENT)
 
-    assert verify_integrity(pack, key=key).ok
+    assert verify_integrity(pack, trust=Trust(issuer=key)).ok
 
 
 def test_nobody_signs_a_damaged_pack(pack: Path):
@@ -614,7 +619,7 @@ def test_a_time_stamp_is_said_to_be_unchecked(pack: Path, key: bytes):
     (pack / layout.TIME_STAMP).write_bytes(b"token")
     write_tag_manifest(pack)
 
-    verification = verify_integrity(pack, key=key)
+    verification = verify_integrity(pack, trust=Trust(issuer=key))
 
     assert verification.ok
     assert layout.TIME_STAMP in {check.path for check in verification.not_checked}
@@ -643,7 +648,7 @@ def test_no_pack_is_an_error_of_its_own(tmp_path: Path, built: Path):
 @pytest.mark.parametrize("pem", [b"", b"hello", b"-----BEGIN PUBLIC KEY-----\n"])
 def test_a_key_that_is_none_is_an_error_of_its_own(built: Path, pem: bytes):
     with pytest.raises(PackError, match="the given key: not a public key"):
-        check_integrity(built, key=pem)
+        check_integrity(built, trust=Trust(issuer=pem))
 
 
 def test_a_pack_found_through_a_link_or_another_name_is_the_same(
@@ -651,4 +656,4 @@ def test_a_pack_found_through_a_link_or_another_name_is_the_same(
 ):
     (tmp_path / "latest").symlink_to(built)
 
-    assert verify_integrity(tmp_path / "latest", key=key).ok
+    assert verify_integrity(tmp_path / "latest", trust=Trust(issuer=key)).ok

@@ -12,6 +12,7 @@ import pytest
 from compliance.errors import PackError, VerificationError
 from compliance.packs import check_integrity, layout, read_pack, zip_pack, zipped
 from compliance.packs.integrity import verify_integrity
+from compliance.packs.trust import Trust
 from compliance.records.verification import Check, Outcome
 from tests.packs.example import all_bytes
 
@@ -37,7 +38,10 @@ def add(archive: Path, name: str, data: bytes = b"x", *, mode: int = stat.S_IFRE
 
 
 def test_a_zip_verifies_as_the_folder_does(archive: Path, built: Path, key: bytes):
-    ours, theirs = verify_integrity(archive, key=key), verify_integrity(built, key=key)
+    ours, theirs = (
+        verify_integrity(archive, trust=Trust(issuer=key)),
+        verify_integrity(built, trust=Trust(issuer=key)),
+    )
 
     assert ours.ok
     assert ours.checks == theirs.checks
@@ -61,7 +65,7 @@ def test_a_zip_made_by_others_verifies_too(built: Path, tmp_path: Path, key: byt
         for file in sorted(built.rglob("*")):
             opened.write(file, f"My pack (1)/{file.relative_to(built)}")
 
-    assert verify_integrity(path, key=key).ok
+    assert verify_integrity(path, trust=Trust(issuer=key)).ok
 
 
 def test_a_zip_without_a_top_folder_verifies_too(built: Path, tmp_path: Path, key: bytes):
@@ -70,7 +74,7 @@ def test_a_zip_without_a_top_folder_verifies_too(built: Path, tmp_path: Path, ke
         for name, data in all_bytes(built).items():
             opened.writestr(name, data)
 
-    assert verify_integrity(path, key=key).ok
+    assert verify_integrity(path, trust=Trust(issuer=key)).ok
 
 
 @pytest.mark.parametrize(
@@ -182,7 +186,7 @@ def test_any_byte_of_a_header_may_change_without_a_traceback(archive: Path, key:
         damaged[place] ^= 0x55
         archive.write_bytes(damaged)
         try:
-            verify_integrity(archive, key=key)
+            verify_integrity(archive, trust=Trust(issuer=key))
         except PackError:
             continue
 

@@ -9,10 +9,10 @@ from typing import TypeVar
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from compliance.errors import ComplianceError, DigestMismatch
+from compliance.keys import parse_public_key, public_pem
 from compliance.packs import layout
 from compliance.packs.folder import Folder, failed, printable
 from compliance.packs.items import PackItem
-from compliance.packs.keys import parse_public_key, public_pem
 from compliance.packs.reading import parse_evidence, parse_items
 from compliance.packs.sign import open_envelope
 from compliance.records.evidence import Evidence

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Iterator
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from compliance.errors import ComplianceError
+from compliance.keys import key_id
 from compliance.packs import layout
 from compliance.packs.checks.contents import Contents, changed, not_checked, own_key
 from compliance.packs.checks.files import PARENT_LABEL
 from compliance.packs.folder import failed
-from compliance.packs.keys import key_id
 from compliance.packs.sign import ROOT, open_envelope, verify_detached, verify_envelope
+from compliance.packs.trust import Trust
 from compliance.records.statement import Envelope, Predicate, Statement
 from compliance.records.verification import Check, Outcome
 
@@ -101,7 +102,7 @@ def _envelope(
             yield failed(name, key_path, f"not the key that {path} names")
 
 
-def check_approvals(pack: Contents) -> Iterator[Check]:
+def check_approvals(pack: Contents, trust: Trust) -> Iterator[Check]:
     """Statements of those who signed later, each with the key that lies beside it."""
     paths = [path for path in pack.folder.digests if layout.approval_role(path)]
     for role in sorted({layout.approval_role(path) or "" for path in paths}):

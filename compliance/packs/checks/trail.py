@@ -10,6 +10,7 @@ from compliance.errors import ComplianceError
 from compliance.packs import layout
 from compliance.packs.checks.contents import Contents, not_checked
 from compliance.packs.folder import failed
+from compliance.packs.trust import Trust
 from compliance.records.base import digest_of
 from compliance.records.trail import Entry
 from compliance.records.verification import Check
@@ -61,3 +62,12 @@ def check_checkpoint(pack: Contents, key: Ed25519PublicKey | None) -> Iterator[C
     pack_id = pack.info.get("External-Identifier", "")
     if said != checkpoint_of(pack.trail, layout.origin(pack_id)):
         yield failed(name, path, f"signs {said.size} lines of {said.origin}, not this trail")
+
+
+def check_witness(pack: Contents, trust: Trust) -> Iterator[Check]:
+    """Whether the trail extends a checkpoint that somebody else kept."""
+    yield not_checked(
+        "witness",
+        "whoever holds the key could write the trail anew; compare data/checkpoint with a copy "
+        "that somebody else kept",
+    )

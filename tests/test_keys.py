@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from compliance.errors import PackError, SignatureMismatch, StorageError, VerificationError
+from compliance.keys import key_id, parse_public_key
 from compliance.packs import Signer, create_keys, load_private_key, load_public_key
-from compliance.packs.keys import key_id, parse_public_key
 from compliance.packs.sign import open_envelope, pae, verify_envelope
 from compliance.records.base import canonical_bytes
 from tests.packs.example import SIGNER, STRANGER
