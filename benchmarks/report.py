@@ -54,7 +54,7 @@ from compliance.reports.build import build_report
 from compliance.reports.levels import LEVELS, at_level
 from compliance.reports.observed import Observed
 from compliance.reports.render import render_html, render_pdf
-from compliance.workflow.observed import observed_of
+from compliance.workflow.observed import observed_of, pictures_of, used_items
 from compliance.workflow.stages import load_suites
 
 LANGUAGES = ("en", "ja", "zh-Hans", "el", "vi", "ru", "de", "fr", "es", "it", "ko", "bg")
@@ -165,8 +165,9 @@ def of_pack(pack: Path) -> tuple[Evidence, Observed | None]:
     files = {p.relative_to(below).as_posix(): p.read_bytes() for p in below.glob("*/*")}
     audit = pack.resolve().parent.parent
     try:
-        config = read_yaml(audit / "audit.yaml", AuditConfig)
-        return evidence, observed_of(evidence, load_suites(config, audit), files)
+        suites = load_suites(read_yaml(audit / "audit.yaml", AuditConfig), audit)
+        items = used_items(evidence.plan, suites)
+        return evidence, observed_of(evidence, items, files, pictures_of(suites))
     except ComplianceError as problem:
         print(f"without items, since {problem}", file=sys.stderr)
         return evidence, None

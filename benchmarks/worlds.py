@@ -28,7 +28,7 @@ import pandas as pd
 
 from compliance.assessment.choosing import choose
 from compliance.assessment.locking import make_lock
-from compliance.assessment.planning import _controls, _rules
+from compliance.assessment.planning import _controls, rules_of
 from compliance.assessment.tables import ConfirmObservations, FitObservations, file_digests
 from compliance.records.audit import Claims, Robustness, TextShift
 from compliance.records.observation import (
@@ -193,7 +193,7 @@ def make_plan(
         languages=languages,
         cells=cells,
         claims=claims,
-        rules=_rules(claims, cells) if rules is None else rules,
+        rules=rules_of(claims, cells) if rules is None else rules,
         controls=_controls(cells),
         splits=Splits(),
         alpha=0.01,
@@ -298,10 +298,20 @@ def confirm_observations(plan: Plan, world: World, choices: Choices) -> ConfirmO
         shifts=_shifts(plan, layout, probe, choices, stream),
         repeats=_repeats(plan, layout, probe, stream),
         patches=_table(PATCH_COLUMNS, []),
-        tokens=_table(TOKEN_COLUMNS, []),
+        tokens=_tokens(layout, probe),
         cofiring=_table(COFIRING_COLUMNS, []),
         features=_table(FEATURE_COLUMNS, []),
     )
+
+
+def _tokens(layout: "_Layout", probe: np.ndarray) -> pd.DataFrame:
+    """The probe gives its score on every token of an item."""
+    places = np.arange(TOKENS, dtype=np.int32)
+    rows = [
+        (name, CONCEPT, places, places + 1, np.full(TOKENS, score, dtype=np.float32))
+        for name, score in zip(layout.names, probe, strict=True)
+    ]
+    return _table(TOKEN_COLUMNS, rows)
 
 
 @dataclass(frozen=True)

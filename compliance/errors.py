@@ -13,6 +13,7 @@ ComplianceError
 ├── ResourceError             shipped data are missing
 ├── StorageError              a file cannot be written
 ├── TrailError                the audit trail is broken
+├── TimeStampError            an authority gave no time stamp
 └── PackError                 there is no pack here
     └── VerificationError     it is here, and is not what was signed
         ├── DigestMismatch
@@ -78,6 +79,10 @@ class StorageError(ComplianceError):
 
 class TrailError(ComplianceError):
     """The audit trail is broken or cannot be extended."""
+
+
+class TimeStampError(ComplianceError):
+    """An authority gave no time stamp."""
 
 
 class PackError(ComplianceError):

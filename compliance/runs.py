@@ -1,13 +1,14 @@
-"""Where an audit's files lie: ``runs/<plan>/`` beside ``audit.yaml``.
+"""Where an audit's files lie: the trail, and ``runs/<plan>/``, beside ``audit.yaml``.
 
+    trail.jsonl                     what happened in all runs, hash-chained; see compliance.trail
     runs/latest                     name of the newest run
     runs/<plan>/plan.json           the frozen plan, canonical JSON
     runs/<plan>/config.json         audit.yaml as it was read
-    runs/<plan>/trail.jsonl         what happened, hash-chained
     runs/<plan>/passes/*/shard-*.npz  one a batch; no longer needed once the tables are written
     runs/<plan>/choices.json        what was chosen after the search; the lock chooses it again
     runs/<plan>/observations/       the tables of records/observation.py
     runs/<plan>/lock.json  environment.json  evidence.json
+    runs/<plan>/disclosures.jsonl   items that packs withhold, and their salts; for the owner alone
 
 Every stage reads what the one before wrote, and does nothing that is done already.
 """
@@ -20,14 +21,16 @@ from pydantic import ValidationError
 
 from compliance.errors import PlanError
 from compliance.records.audit import AuditConfig
-from compliance.records.base import Record, canonical_bytes, digest_of
+from compliance.records.base import Record, canonical_bytes
 from compliance.records.evidence import Evidence
 from compliance.records.observation import CONFIRM_FILES, FIT_FILES
 from compliance.records.plan import Choices, Lock, Plan
 from compliance.records.subject import Environment
 from compliance.storage import write_bytes, write_text
+from compliance.trail import run_name
 
 LATEST = "latest"
+TRAIL = "trail.jsonl"
 
 SomeRecord = TypeVar("SomeRecord", bound=Record)
 
@@ -40,7 +43,12 @@ class RunFolder:
 
     @property
     def trail(self) -> Path:
-        return self.path / "trail.jsonl"
+        """The trail, which a run shares with all runs beside it."""
+        return trail_of(self.path.parent.parent)
+
+    @property
+    def disclosures(self) -> Path:
+        return self.path / "disclosures.jsonl"
 
     def shards(self, stage: str) -> Path:
         """Folder of one pass's shards, such as ``search`` or ``shifts/typos``."""
@@ -102,16 +110,28 @@ class RunFolder:
             ) from error
 
 
+def trail_of(folder: Path) -> Path:
+    """The one trail of all runs beside an ``audit.yaml``."""
+    return folder / TRAIL
+
+
+def newest_run(folder: Path) -> str | None:
+    """Name of the run that was planned last; None before the first."""
+    try:
+        return (folder / "runs" / LATEST).read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return None
+
+
 def open_run(folder: Path, config: AuditConfig) -> RunFolder:
     """The newest run of an audit.
 
     Raises:
         PlanError: There is none, or ``audit.yaml`` was changed since it was planned.
     """
-    try:
-        name = (folder / "runs" / LATEST).read_text(encoding="utf-8").strip()
-    except FileNotFoundError as error:
-        raise PlanError("nothing is planned yet", hint="run 'compliance plan' first") from error
+    name = newest_run(folder)
+    if name is None:
+        raise PlanError("nothing is planned yet", hint="run 'compliance plan' first")
     run = RunFolder(folder / "runs" / name)
     if not run.path.is_dir():
         raise PlanError(f"run {name} is gone", hint="run 'compliance plan' again")
@@ -127,8 +147,7 @@ def open_run(folder: Path, config: AuditConfig) -> RunFolder:
 
 def make_run(folder: Path, config: AuditConfig, plan: Plan) -> RunFolder:
     """The folder of a plan, made when it is not there."""
-    name = digest_of(plan).removeprefix("sha256:")[:16]
-    run = RunFolder(folder / "runs" / name)
+    run = RunFolder(folder / "runs" / run_name(plan))
     run.write("config.json", config)
     run.write("plan.json", plan)
     return run
@@ -137,8 +156,3 @@ def make_run(folder: Path, config: AuditConfig, plan: Plan) -> RunFolder:
 def point_at(run: RunFolder) -> None:
     """Make a run the newest one, once its plan is frozen."""
     write_text(run.path.parent / LATEST, run.path.name + "\n")
-
-
-def all_trails(folder: Path) -> list[Path]:
-    """Trails of all runs beside an ``audit.yaml``."""
-    return sorted((folder / "runs").glob("*/trail.jsonl"))

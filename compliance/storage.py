@@ -15,7 +15,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -30,6 +32,8 @@ _HINTS = {
     errno.EACCES: "choose a folder you may write to, or ask for permission",
     errno.EROFS: "the disk is read-only; choose another folder",
 }
+
+_TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -111,6 +115,21 @@ def write_secret(path: Path, data: bytes) -> None:
         raise _refusal(path, error) from error
 
 
+def replace_secret(path: Path, data: bytes) -> None:
+    """Write a file that only its owner may read, in the place of one that may be there.
+
+    Raises:
+        StorageError: The file cannot be written; an older one is as it was.
+    """
+    temporary = _beside(path)
+    write_secret(temporary, data)
+    try:
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise _refusal(path, error) from error
+
+
 @contextlib.contextmanager
 def write_folder(target: Path) -> Iterator[Path]:
     """Give a temporary folder to fill, which becomes ``target`` when the block ends well.
@@ -123,13 +142,76 @@ def write_folder(target: Path) -> Iterator[Path]:
     temporary = _beside(target)
     try:
         temporary.mkdir(parents=True)
-        yield temporary
-        os.rename(temporary, target)
+        with _held(temporary):
+            yield temporary
+            os.rename(temporary, target)
         _sync_folder(target.parent)
     except OSError as error:
         raise _refusal(target, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def clear_abandoned(folder: Path) -> None:
+    """Remove what `write_folder` left in a folder when it was killed.
+
+    A writer that is still at work holds a lock, which no killed one does; its folder stays.
+    """
+    for path in folder.glob(".*.tmp"):
+        if path.is_symlink() or not path.is_dir() or not _TEMPORARY.fullmatch(path.name):
+            continue
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(path, ignore_errors=True)
+        except OSError:
+            continue
+        finally:
+            os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Lock a folder for as long as this process writes it; the kernel lets go when it dies."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # a disk without locks: nothing is ever cleared there
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def move_folder(source: Path, target: Path) -> None:
+    """Give a folder that is complete its place, in one step.
+
+    Raises:
+        StorageError: Something is there already, or it cannot be moved; both are as they were.
+    """
+    if os.path.lexists(target):
+        raise _existing(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.rename(source, target)
+        _sync_folder(target.parent)
+    except OSError as error:
+        raise _refusal(target, error) from error
+
+
+def move_file(source: Path, target: Path) -> None:
+    """Put a finished file where another one may be, in one step.
+
+    Raises:
+        StorageError: It cannot be moved; both are as they were.
+    """
+    try:
+        os.replace(source, target)
+        _sync_folder(target.parent)
+    except OSError as error:
+        raise _refusal(target, error) from error
 
 
 def _beside(path: Path) -> Path:

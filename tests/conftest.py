@@ -40,10 +40,8 @@ def finished_pack(finished_audit: Path) -> Path:
 
 @pytest.fixture
 def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave rendering out, which takes most of an audit's time and is tested by itself."""
-    from compliance.workflow import stages
+    """Leave PDFs out, which take most of an audit's time and are tested by themselves."""
+    from compliance.reports import render
+    from tests.small_pdf import small_pdf
 
-    def documents(*_: object, **__: object) -> dict[str, bytes]:
-        return {"report.html": b"<!doctype html>", "report.pdf": b"%PDF-1.7 stand-in"}
-
-    monkeypatch.setattr(stages, "documents", documents)
+    monkeypatch.setattr(render, "render_pdf", lambda *_, **__: small_pdf())

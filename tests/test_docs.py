@@ -96,11 +96,13 @@ def commands() -> dict[str, click.Command]:
 
 
 def parameters(command: click.Command) -> set[str]:
-    return {
-        p.make_metavar(click.Context(command)).strip("[]") if isinstance(p, click.Argument)
-        else p.opts[0]
-        for p in command.params
-    }  # fmt: skip
+    return {name_of_parameter(command, p) for p in command.params}
+
+
+def name_of_parameter(command: click.Command, parameter: click.Parameter) -> str:
+    if isinstance(parameter, click.Argument):
+        return parameter.make_metavar(click.Context(command)).strip("[]")
+    return parameter.opts[0]
 
 
 def test_every_command_is_documented_and_no_other():
@@ -124,7 +126,7 @@ def test_choices_and_defaults_are_those_of_the_command():
         for option in command.params:
             if isinstance(option.type, click.Choice):
                 for choice in option.type.choices:
-                    assert f"`{choice}`" in table[option.opts[0]]
+                    assert f"`{choice}`" in table[name_of_parameter(command, option)]
             if isinstance(option, click.Option) and option.show_default:
                 assert f"`{option.default}`" in table[option.opts[0]] and "efault" in table[
                     option.opts[0]
@@ -213,6 +215,7 @@ def shown_default(field: dict) -> str:
     [
         ("audit-yaml", "Keys", "audit"),
         ("system-yaml", "Keys", "system"),
+        ("redaction", "redaction.yaml", "redaction"),
         ("suite", "suite.yaml", "suite"),
         ("suite", "items.jsonl", "item"),
     ],
@@ -324,6 +327,22 @@ def test_conditions_are_those_of_a_plan(finished_pack):
             assert looks_at == (f"`{measured}`" if measured else "not measured in this version")
 
 
+def test_tolerances_of_reproduction_are_those_of_the_code():
+    from compliance.workflow.reproducing import TOLERANCE
+
+    table = {code(row[0]): row[1] for row in rows(REFERENCE / "verify.md", "Level reproduce")}
+
+    assert table == {kind: f"{limit:g}" for kind, limit in TOLERANCE.items()}
+
+
+def test_limits_that_cannot_be_changed_are_those_of_the_code():
+    from compliance.workflow.judging import LOCKED
+
+    found = {code(r[0]) for r in rows(REFERENCE / "verify.md", "Limits and mapping of your own")}
+
+    assert found == {*LOCKED, "reference_language"}
+
+
 def test_verdicts_stand_in_the_order_of_the_rules():
     from compliance.assessment.verdicts import FIRST_MATCH
 
@@ -401,6 +420,10 @@ def prepare_auditor(folder: Path, finished_pack: Path) -> None:
     shutil.copy(finished_pack.parent.parent / "keys" / "issuer.pub.pem", folder)
 
 
+def prepare_trail(folder: Path, finished_pack: Path) -> None:
+    shutil.copytree(finished_pack.parent.parent, folder, dirs_exist_ok=True)
+
+
 def prepare_nothing(folder: Path, finished_pack: Path) -> None:
     pass
 
@@ -410,6 +433,8 @@ PREPARE: dict[str, Callable[[Path, Path], None]] = {
     "docs/tutorial-auditor.md": prepare_auditor,
     "docs/tutorial-test-sets.md": prepare_engineer,
     "docs/reference/features.md": prepare_engineer,
+    "docs/reference/signatures.md": prepare_trail,
+    "docs/reference/trail.md": prepare_trail,
 }
 RUNNABLE = [
     page

@@ -1,23 +1,26 @@
 """Keys and signatures that openssl reads too."""
 
-import base64
-import json
 import stat
 import subprocess
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives import serialization
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import (
+    decode_dss_signature,
+    encode_dss_signature,
+)
 
-from compliance.errors import PackError, SignatureMismatch, StorageError, VerificationError
-from compliance.keys import key_id, parse_public_key
+from compliance.errors import PackError, StorageError
+from compliance.keys import Algorithm, key_id, parse_public_key, verify_signature
+from compliance.keys.opening import KeySource, create_key_files, open_signer
+from compliance.keys.private import generate_key
 from compliance.packs import Signer, create_keys, load_private_key, load_public_key
-from compliance.packs.sign import open_envelope, pae, verify_envelope
-from compliance.records.base import canonical_bytes
-from tests.packs.example import SIGNER, STRANGER
+from tests.packs.example import MOMENT, SIGNER, STRANGER
 
-PATH = "attestations/statement.dsse.json"
+ALGORITHMS: tuple[Algorithm, ...] = ("ed25519", "ecdsa-p256")
 
 
 def openssl(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -25,10 +28,13 @@ def openssl(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("passphrase", [None, b"correct horse"])
-def test_a_key_pair_is_written_and_read_back(tmp_path: Path, passphrase: bytes | None):
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_key_pair_is_written_and_read_back(
+    tmp_path: Path, passphrase: bytes | None, algorithm: Algorithm
+):
     private, public = tmp_path / "key.pem", tmp_path / "key.pub.pem"
 
-    made = create_keys(private, public, passphrase=passphrase)
+    made = create_keys(private, public, passphrase=passphrase, algorithm=algorithm)
 
     key = load_private_key(private, passphrase=passphrase)
     assert key_id(key.public_key()) == made == key_id(load_public_key(public))
@@ -45,9 +51,12 @@ def test_openssl_reads_our_keys_and_we_read_its(tmp_path: Path):
     digest = openssl("dgst", "-sha256", "-r", tmp_path / "key.der").stdout.split()[0]
     assert made == f"sha256:{digest}"
 
+    curve = ("-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256")
     openssl("genpkey", "-algorithm", "ed25519", "-out", tmp_path / "theirs.pem")
+    openssl("genpkey", *curve, "-out", tmp_path / "curve.pem")
 
-    assert load_private_key(tmp_path / "theirs.pem")
+    assert Signer(load_private_key(tmp_path / "theirs.pem")).algorithm == "ed25519"
+    assert Signer(load_private_key(tmp_path / "curve.pem")).algorithm == "ecdsa-p256"
 
 
 def test_an_existing_key_is_never_overwritten(tmp_path: Path):
@@ -79,13 +88,13 @@ def test_a_wrong_passphrase_is_told_apart(
 
 
 def test_keys_of_other_kinds_are_refused(tmp_path: Path):
-    curve = ec.generate_private_key(ec.SECP256R1())
+    curve = ec.generate_private_key(ec.SECP384R1())
     pem = curve.public_key().public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
     (tmp_path / "text").write_text("hello")
 
-    with pytest.raises(PackError, match="expected ed25519"):
+    with pytest.raises(PackError, match="on the curve secp384r1, expected ed25519 or P-256"):
         parse_public_key(pem)
     with pytest.raises(PackError, match="not a private key"):
         load_private_key(tmp_path / "text")
@@ -105,53 +114,81 @@ def test_a_signer_never_shows_its_key():
     assert "Ed25519" not in repr(Signer(STRANGER.key))
 
 
-def test_pae_is_that_of_the_dsse_specification():
-    assert pae("http://example.com/HelloWorld", b"hello world") == (
-        b"DSSEv1 29 http://example.com/HelloWorld 11 hello world"
-    )
+# Signatures
+
+RFC6979_KEY = 0xC9AFA9D845BA75166B5C215767B1D6934E50C3DB36E89B127B8A622B120F6721
+RFC6979_R = 0xEFD48B2AACB6A8FD1140DD9CD45E81D69D2C877B56AAF991C34D0EA84EAF3716
+RFC6979_S = 0xF7CB1C942D657C41D436C7A1B6E29F65F3E900DBB9AFF4064DC4AB2F843ACDA8
+P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+"""The example of RFC 6979, A.2.5, with SHA-256 and the message "sample"."""
 
 
-def test_openssl_verifies_the_envelope(built: Path, tmp_path: Path, key: bytes):
-    envelope = json.loads((built / PATH).read_bytes())
-    payload = base64.b64decode(envelope["payload"])
-    (tmp_path / "pae").write_bytes(pae(envelope["payloadType"], payload))
-    (tmp_path / "sig").write_bytes(base64.b64decode(envelope["signatures"][0]["sig"]))
-    (tmp_path / "key").write_bytes(key)
-    args = ("pkeyutl", "-verify", "-pubin", "-inkey", tmp_path / "key", "-rawin")
-    files = ("-in", tmp_path / "pae", "-sigfile", tmp_path / "sig")
+def test_a_key_in_a_file_signs_as_rfc_6979_says_with_the_smaller_s():
+    signer = Signer(ec.derive_private_key(RFC6979_KEY, ec.SECP256R1()))
 
-    good = openssl(*args, *files)
-    (tmp_path / "pae").write_bytes((tmp_path / "pae").read_bytes()[:-1] + b" ")
-    bad = openssl(*args, *files)
+    signature = signer.sign(b"sample")
 
-    assert (good.returncode, good.stdout.strip()) == (0, "Signature Verified Successfully")
-    assert bad.returncode != 0
+    assert decode_dss_signature(signature) == (RFC6979_R, P256_ORDER - RFC6979_S)
+    verify_signature(signer.public_key, signature, b"sample")
 
 
-def test_an_envelope_verifies_with_its_key_only(built: Path):
-    envelope, statement = open_envelope((built / PATH).read_bytes(), path=PATH)
+def test_the_other_half_of_ecdsa_signatures_is_refused():
+    signer = Signer(ec.derive_private_key(RFC6979_KEY, ec.SECP256R1()))
+    greater = encode_dss_signature(RFC6979_R, RFC6979_S)
 
-    verify_envelope(envelope, SIGNER.key.public_key(), path=PATH)
-    with pytest.raises(SignatureMismatch) as caught:
-        verify_envelope(envelope, STRANGER.key.public_key(), path=PATH)
-
-    assert caught.value.path == PATH
-    assert statement.predicate.role == "issuer"
+    signer.public_key.verify(greater, b"sample", ec.ECDSA(hashes.SHA256()))  # it is one
+    with pytest.raises(InvalidSignature):
+        verify_signature(signer.public_key, greater, b"sample")
 
 
-def _changed(data: bytes, **changes: object) -> bytes:
-    return canonical_bytes(json.loads(data) | changes)
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_signature_fits_one_key_and_one_text(algorithm: Algorithm):
+    signer, other = Signer(generate_key(algorithm)), Signer(generate_key(algorithm))
+
+    signature = signer.sign(b"text")
+
+    assert signature == signer.sign(b"text")
+    verify_signature(signer.public_key, signature, b"text")
+    for key, given, text in (
+        (other.public_key, signature, b"text"),
+        (signer.public_key, signature, b"tent"),
+        (signer.public_key, signature[:-1], b"text"),
+        (signer.public_key, signature + b"x", b"text"),
+        (signer.public_key, b"", b"text"),
+        (STRANGER.public_key, signature, b"text"),
+    ):
+        with pytest.raises(InvalidSignature):
+            verify_signature(key, given, text)
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"payloadType": "text/plain"}, {"payload": "e30="}, {"payload": "!"}, {"payload": "e31="},
-        {"signatures": []}, {"more": 1},
-    ],
-)  # fmt: skip
-def test_an_odd_envelope_is_refused(built: Path, changes: dict[str, object]):
-    data = _changed((built / PATH).read_bytes(), **changes)
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_the_secret_of_salts_is_the_same_each_time_and_another_for_each_key(algorithm: Algorithm):
+    key = generate_key(algorithm)
 
-    with pytest.raises(VerificationError, match=PATH):
-        open_envelope(data, path=PATH)
+    assert Signer(key).salt_secret == Signer(key, name="other").salt_secret
+    assert len(Signer(key).salt_secret) == 32
+    assert Signer(key).salt_secret != Signer(generate_key(algorithm)).salt_secret
+
+
+# Key files
+
+
+def test_a_key_brings_its_certificate_from_beside_it(tmp_path: Path):
+    made = create_key_files(tmp_path / "a.pem", valid_from=MOMENT, name="A. Person")
+    other = create_key_files(tmp_path / "b.pem", valid_from=MOMENT)
+
+    with open_signer(KeySource(made.private, name="A. Person, QA"), role="reviewer") as signer:
+        assert signer.certificate == made.certificate.read_bytes()
+        assert (signer.key_id, signer.role, signer.name) == (
+            made.key_id, "reviewer", "A. Person, QA",
+        )  # fmt: skip
+    foreign = KeySource(made.private, certificate=other.certificate)
+    with pytest.raises(PackError, match="of another key"), open_signer(foreign):
+        pass
+    made.certificate.unlink()
+    with open_signer(KeySource(made.private)) as signer:
+        assert signer.certificate is None
+
+
+def test_a_source_never_shows_its_secret():
+    assert "word" not in repr(KeySource("key.pem", secret="word"))

@@ -2,13 +2,17 @@
 
 import errno
 import os
+import signal
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from compliance.errors import StorageError
 from compliance.storage import (
+    clear_abandoned,
     copy_file,
     replace_file,
     write_bytes,
@@ -158,3 +162,48 @@ def test_a_target_made_meanwhile_is_not_replaced(tmp_path: Path):
 
     assert (target / "file").read_bytes() == b"theirs"
     assert os.listdir(tmp_path) == ["demo"]
+
+
+WRITER = """
+import sys, time
+from pathlib import Path
+from compliance.storage import write_bytes, write_folder
+with write_folder(Path(sys.argv[1])) as folder:
+    write_bytes(folder / "file", b"half")
+    print("ready", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_what_a_killed_writer_left_is_cleared_and_a_living_ones_folder_stays(tmp_path: Path):
+    packs = tmp_path / "packs"
+    writer = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(packs / "demo")], stdout=subprocess.PIPE
+    )
+    assert writer.stdout is not None
+    writer.stdout.readline()
+
+    clear_abandoned(packs)
+    alive = os.listdir(packs)
+    writer.send_signal(signal.SIGKILL)
+    writer.communicate()
+    clear_abandoned(packs)
+
+    assert len(alive) == 1 and alive[0].endswith(".tmp")
+    assert os.listdir(packs) == []
+
+
+def test_only_folders_of_that_name_are_cleared(tmp_path: Path):
+    outside = tmp_path / "outside"
+    write_bytes(outside / "file", b"1")
+    packs = tmp_path / "packs"
+    kept = {".mine.tmp", ".0123456789abcdef.tmp", "demo-1.0.0", ".0123456789abcdef.tmp2"}
+    for name in kept - {".0123456789abcdef.tmp"}:
+        (packs / name).mkdir(parents=True)
+    (packs / ".0123456789abcdef.tmp").symlink_to(outside)
+
+    clear_abandoned(packs)
+    clear_abandoned(tmp_path / "nowhere")
+
+    assert set(os.listdir(packs)) == kept
+    assert os.listdir(outside) == ["file"]

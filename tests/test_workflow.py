@@ -361,7 +361,8 @@ import os, sys
 from pathlib import Path
 import compliance.storage as storage
 from compliance import workflow
-from compliance.workflow import stages
+from compliance.reports import render
+from tests.small_pdf import small_pdf
 
 left = int(sys.argv[2])
 replace = os.replace
@@ -375,7 +376,7 @@ def dying(source, target):
     replace(source, target)
 
 os.replace = dying
-stages.render = lambda *a: (b"<!doctype html><title>report</title>", b"%PDF-1.7 stand-in")
+render.render_pdf = lambda *a, **b: small_pdf()
 workflow.audit(Path(sys.argv[1]), key=Path(sys.argv[3]))
 """
 

@@ -7,7 +7,7 @@
 a deep one draws the null of the searches again, which takes longest.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import pandas as pd
@@ -17,6 +17,7 @@ from compliance.assessment.comparing import differences
 from compliance.assessment.locking import recomputed_lock
 from compliance.assessment.measures import Measures
 from compliance.assessment.numbers import by_id
+from compliance.assessment.planning import rules_of
 from compliance.assessment.sweep import with_settings
 from compliance.assessment.tables import (
     ConfirmObservations,
@@ -24,9 +25,10 @@ from compliance.assessment.tables import (
     file_digests,
     read_table,
 )
+from compliance.assessment.token_rows import token_differences
 from compliance.assessment.verdicts import error_bound, judge
 from compliance.errors import NumberMismatch, PlanError
-from compliance.records.audit import SystemFacts
+from compliance.records.audit import Claims, SystemFacts
 from compliance.records.base import digest_of, to_json
 from compliance.records.evidence import Evidence, LawFacts
 from compliance.records.finding import Finding, Result
@@ -82,23 +84,31 @@ def assess(
 
 
 def recompute(
-    evidence: Evidence, files: Mapping[str, bytes], *, deep: bool = False
+    evidence: Evidence,
+    files: Mapping[str, bytes],
+    *,
+    deep: bool = False,
+    withheld: Collection[str] = (),
 ) -> Iterator[NumberMismatch]:
     """Yield each number of lock, results and findings that the observations do not give.
 
     Args:
         evidence: What the pack states.
-        files: The observation files, by path below ``observations/``.
+        files: The observation files, by path below ``observations/``; each is asked for when it is
+            read, so that they need not all be in memory.
         deep: Draw the null of the searches again, too.
+        withheld: Paths of files that a copy does not show. The lock is not made again without one
+            of its own, and is taken as it is stated.
 
     Raises:
         PlanError: The observations cannot be read or do not fit the plan.
     """
-    digests = file_digests(files)
-    yield from differences("observations", dict(evidence.observations), digests)
-    fit = FitObservations.from_files(files)
-    lock = recomputed_lock(evidence.plan, evidence.lock, fit, digests, deep=deep)
-    yield from differences("lock", to_json(evidence.lock), to_json(lock))
+    stated = dict(evidence.observations)
+    digests = file_digests(files) | {path: stated[path] for path in withheld}
+    yield from differences("observations", stated, digests)
+    if not withheld:
+        yield from _lock_differences(evidence, files, digests, deep=deep)
+    yield from token_differences(evidence.plan, files)
     results, findings = _compute(evidence.plan, evidence.lock, files)
     yield from differences(
         "results", _keyed(evidence.results, "id"), {r.id: to_json(r) for r in results}
@@ -106,6 +116,36 @@ def recompute(
     yield from differences("findings", _findings(evidence.findings), _findings(findings))
     yield from differences("results.count", len(evidence.results), len(results))
     yield from differences("findings.count", len(evidence.findings), len(findings))
+
+
+def _lock_differences(
+    evidence: Evidence, files: Mapping[str, bytes], digests: Mapping[str, str], *, deep: bool
+) -> Iterator[NumberMismatch]:
+    fit = FitObservations.from_files(files)
+    lock = recomputed_lock(evidence.plan, evidence.lock, fit, digests, deep=deep)
+    yield from differences("lock", to_json(evidence.lock), to_json(lock))
+
+
+def judged_with(
+    evidence: Evidence, files: Mapping[str, bytes], claims: Claims
+) -> tuple[Finding, ...]:
+    """The findings that other limits would have given; everything locked stays as it is.
+
+    Args:
+        evidence: What the pack states.
+        files: The observation files, by path below ``observations/``.
+        claims: With the same reference language, in which features were searched.
+
+    Raises:
+        PlanError: The observations cannot be read or do not fit the plan.
+    """
+    limits = {rule.condition: rule.limit for rule in rules_of(claims, evidence.plan.cells)}
+    changed = tuple(
+        rule.model_copy(update={"limit": limits.get(rule.condition, rule.limit)})
+        for rule in evidence.plan.rules
+    )
+    plan = evidence.plan.model_copy(update={"claims": claims, "rules": changed})
+    return _compute(plan, evidence.lock, files)[1]
 
 
 def frozen_differences(evidence: Evidence, frozen: Mapping[str, Any]) -> Iterator[NumberMismatch]:
@@ -122,22 +162,24 @@ def frozen_differences(evidence: Evidence, frozen: Mapping[str, Any]) -> Iterato
 
 
 def item_differences(
-    plan: Plan, files: Mapping[str, bytes], items: Mapping[str, Item | None]
+    plan: Plan, files: Mapping[str, bytes], items: Mapping[str, Item | Mapping[str, Any] | None]
 ) -> Iterator[NumberMismatch]:
     """Yield where the observed items are not the items of the pack, or not in their split.
 
     Args:
         plan: Names each suite's digest.
         files: The observation files.
-        items: The pack's items by id; None for one that is withheld and cannot be compared.
+        items: The pack's items by id. Of one that is partly shown, the values of the fields that
+            can be compared; None for one that is withheld.
     """
     table = pd.concat([read_table(files, f"{stage}/items.csv") for stage in ("fit", "confirm")])
     for row in table.itertuples():
         if row.item not in items:
             yield NumberMismatch(f"items.{row.item}", stored="nothing", computed="observations")
         elif (item := items[row.item]) is not None:
-            for field in _ITEM_FIELDS:
-                stored = str(getattr(item, field) or "")
+            known = vars(item) if isinstance(item, Item) else item
+            for field in (name for name in _ITEM_FIELDS if name in known):
+                stored = str(known[field] or "")
                 yield from differences(f"items.{row.item}.{field}", stored, getattr(row, field))
     for name in sorted(items.keys() - set(table["item"])):
         yield NumberMismatch(f"items.{name}", stored="an item", computed="no observation")
@@ -183,12 +225,12 @@ def _split_differences(plan: Plan, table: pd.DataFrame) -> Iterator[NumberMismat
 
 
 def _suite_differences(
-    plan: Plan, table: pd.DataFrame, items: Mapping[str, Item | None]
+    plan: Plan, table: pd.DataFrame, items: Mapping[str, Item | Mapping[str, Any] | None]
 ) -> Iterator[NumberMismatch]:
     """A suite's digest, where all of it was run and is disclosed."""
     for suite in plan.suites:
         names = sorted(table[table["suite"] == suite.name]["item"])
-        found = [item for name in names if (item := items.get(name)) is not None]
+        found = [item for name in names if isinstance(item := items.get(name), Item)]
         if len(found) == suite.items:
             computed = suite_digest(suite.datasheet, found)
             yield from differences(f"plan.suites.{suite.name}.digest", suite.digest, computed)

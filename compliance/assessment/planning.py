@@ -101,7 +101,7 @@ def make_plan(
         languages=config.languages,
         cells=cells,
         claims=config.claims,
-        rules=_rules(config.claims, cells),
+        rules=rules_of(config.claims, cells),
         controls=_controls(cells),
         splits=Splits(),
         alpha=config.alpha,
@@ -343,7 +343,7 @@ def _controls(cells: Sequence[Cell]) -> tuple[str, ...]:
     return tuple(c for c in CONTROLS if any(applies(c, cell.variant) for cell in cells))
 
 
-def _rules(claims: Claims, cells: Sequence[Cell]) -> tuple[Rule, ...]:
+def rules_of(claims: Claims, cells: Sequence[Cell]) -> tuple[Rule, ...]:
     """PROTOCOL section 11 as data, in the order in which a report lists them.
 
     A rule about a control that none of these cells has is left out.

@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from compliance.errors import PlanError
+from compliance.parquet import Pages, read_pages
 from compliance.records.base import digest_bytes, digest_of
 from compliance.records.observation import (
     COFIRING_COLUMNS,
@@ -83,6 +84,19 @@ _TYPES = {
     **dict.fromkeys(("l0", "starts", "ends"), pa.list_(pa.int32())),
 }
 """Type of each column that is not text. Scores are float32, sums need all digits."""
+
+MAX_ROWS = 10_000_000
+"""Lines of a CSV table that are read."""
+
+MAX_VALUES = 300_000_000
+"""Values of a Parquet table that are read, those in lists counted one by one."""
+
+MAX_UNPACKED = 1 << 31
+"""Bytes that a Parquet table may take once it is unpacked."""
+
+MAX_PAGE = 1 << 28
+_MOST_AT_ONCE = 1 << 16
+_BATCH_BYTES = 1 << 26
 
 _PRINTED = {pa.float32(): "{:.9g}", pa.float64(): "{:.17g}"}
 """Digits that tell any two numbers of a type apart."""
@@ -275,6 +289,10 @@ def _parquet(table: pd.DataFrame, path: str) -> bytes:
 def _read_csv(data: bytes, path: str, columns: tuple[str, ...]) -> pd.DataFrame:
     types = {field.name: field.type for field in _schema(columns)}
     numbers = [name for name, kind in types.items() if kind in _PRINTED]
+    header = data[: data.find(b"\n") + 1 or len(data)][:10_000].decode("utf-8", "replace")
+    _check_columns(tuple(header.rstrip("\r\n").split(",")), path, columns)
+    if data.count(b"\n") > MAX_ROWS:
+        raise PlanError(f"observations/{path}: more than {MAX_ROWS:,} lines")
     try:
         table = pd.read_csv(
             io.BytesIO(data),
@@ -283,9 +301,8 @@ def _read_csv(data: bytes, path: str, columns: tuple[str, ...]) -> pd.DataFrame:
             na_values={name: ["", "nan"] for name in numbers},
             encoding="utf-8",
         )
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise PlanError(f"observations/{path}: cannot be read: {error}") from error
-    _check_columns(tuple(table.columns), path, columns)
     if not isinstance(table.index, pd.RangeIndex):
         raise PlanError(f"observations/{path}: rows have more fields than the first line")
     for name in numbers:
@@ -304,10 +321,11 @@ def _read_as(kind: pa.DataType) -> str:
 
 def _read_parquet(data: bytes, path: str, columns: tuple[str, ...]) -> pd.DataFrame:
     try:
-        table = pq.read_table(io.BytesIO(data))
+        with pq.ParquetFile(io.BytesIO(data)) as file:
+            _check_columns(tuple(file.schema_arrow.names), path, columns)
+            table = _unpacked(file, data, path)
     except (OSError, pa.ArrowException, ValueError) as error:
         raise PlanError(f"observations/{path}: cannot be read: {error}") from error
-    _check_columns(tuple(table.column_names), path, columns)
     for field in _schema(columns):
         _check_parquet_column(table.column(field.name), path, field)
     found = table.to_pandas()
@@ -315,12 +333,38 @@ def _read_parquet(data: bytes, path: str, columns: tuple[str, ...]) -> pd.DataFr
     return found.astype(dict.fromkeys(scores, np.float64))
 
 
+def _unpacked(file: pq.ParquetFile, data: bytes, path: str) -> pa.Table:
+    """All rows, a few at a time, so that a table that unpacks without end is left in time."""
+    for field in _schema(tuple(file.schema_arrow.names)):
+        _check_type(file.schema_arrow.field(field.name).type, path, field)
+    pages = read_pages(data, file.metadata)
+    _refuse_bomb(pages, path)
+    rows = max(1, min(_MOST_AT_ONCE, _BATCH_BYTES // max(pages.longest_text, 1)))
+    batches, total = [], 0
+    for batch in file.iter_batches(batch_size=rows):
+        batch.validate(full=True)
+        batches.append(batch)
+        total += batch.nbytes
+        if total > MAX_UNPACKED:
+            raise PlanError(f"observations/{path}: unpacks to more than {MAX_UNPACKED:,} bytes")
+    return pa.Table.from_batches(batches, schema=file.schema_arrow)
+
+
+def _refuse_bomb(pages: Pages, path: str) -> None:
+    where = f"observations/{path}"
+    if pages.values > MAX_VALUES:
+        raise PlanError(f"{where}: {pages.values:,} values, at most {MAX_VALUES:,} are read")
+    if pages.bytes > MAX_UNPACKED or pages.largest_page > MAX_PAGE:
+        raise PlanError(f"{where}: unpacks to {pages.bytes:,} bytes, which is more than is read")
+
+
+def _check_type(found: pa.DataType, path: str, field: pa.Field) -> None:
+    if not found.equals(field.type):
+        raise PlanError(f"observations/{path}: {field.name} is {found}, expected {field.type}")
+
+
 def _check_parquet_column(column: pa.ChunkedArray, path: str, field: pa.Field) -> None:
-    """Of the type, with no value missing and every number finite, in lists too."""
-    if not column.type.equals(field.type):
-        raise PlanError(
-            f"observations/{path}: {field.name} is {column.type}, expected {field.type}"
-        )
+    """With no value missing and every number finite, in lists too."""
     if column.null_count:
         row = int(np.argmin(column.is_valid().to_numpy())) + 1
         raise PlanError(f"observations/{path}, row {row}: {field.name} is missing")
@@ -337,7 +381,7 @@ def _check_parquet_column(column: pa.ChunkedArray, path: str, field: pa.Field) -
 def _check_columns(found: tuple[str, ...], path: str, columns: tuple[str, ...]) -> None:
     if found != columns:
         raise PlanError(
-            f"observations/{path}: found columns {list(found)}, expected {list(columns)}"
+            f"observations/{path}: found columns {list(found[:40])}, expected {list(columns)}"
         )
 
 

@@ -8,9 +8,12 @@ Needs no model, no run and no renderer: gaps can be closed before anything is me
 
 import json
 import textwrap
+from pathlib import Path
 
 from compliance.catalog.citations import display
 from compliance.catalog.load import Catalog
+from compliance.documents import read_yaml
+from compliance.errors import ConfigError
 from compliance.records.audit import Declared, SystemFacts
 from compliance.records.base import SCHEMA_VERSION, Record
 from compliance.records.catalog import DeclaredKey, Provision
@@ -34,11 +37,28 @@ class Gap(Record):
     """The law asks for it only where it applies; the reason why not is then declared instead."""
 
 
+def read_system(path: Path) -> SystemFacts:
+    """Read ``system.yaml``.
+
+    Raises:
+        ConfigError: It cannot be read, or something in it is withheld, which only a copy of a pack
+            can do.
+    """
+    system = read_yaml(path, SystemFacts)
+    for key, fact in system.declared.items():
+        if fact.withheld is not None:
+            raise ConfigError(
+                f"{path.name}: declared.{key}: 'withheld' stands in copies of packs only",
+                hint="declare the fact; 'compliance redact' withholds it from a copy",
+            )
+    return system
+
+
 def answer(system: SystemFacts, key: str) -> Declared | None:
-    """What was declared under ``key``; a blank text is no answer."""
+    """What was declared under ``key``; a blank text is no answer, and a withheld one is."""
     declared = system.declared.get(key)
-    if declared is None:
-        return None
+    if declared is None or declared.withheld:
+        return declared
     return declared if (declared.text or declared.not_applicable or "").strip() else None
 
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import ValidationError
 
 from compliance.catalog.citations import display, normalise
+from compliance.documents import MAX_PROBLEMS, read_text, yaml_values
 from compliance.errors import CatalogError
 from compliance.records.base import Record, digest_bytes
 from compliance.records.catalog import (
@@ -31,10 +31,6 @@ from compliance.resources import data_dir
 
 PROVISIONS = "provisions.yaml"
 MAPPING = "mapping.yaml"
-MAX_BYTES = 8_000_000
-
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""The safe loader, in C where libyaml is there: the catalog loads twenty times faster."""
 
 SomeRecord = TypeVar("SomeRecord", bound=Record)
 
@@ -143,42 +139,25 @@ def _check_mapping(law: Provisions, mapping: Mapping) -> None:
 
 def _read(path: Path, shape: type[SomeRecord]) -> tuple[SomeRecord, str]:
     """A file as a record, and the digest of its bytes."""
-    data = _bytes(path)
-    value = _parse(path, data)
+    text = _text(path)
+    _, value = yaml_values(text, path.name, error=CatalogError)
     try:
-        return shape.model_validate(value), digest_bytes(data)
+        return shape.model_validate(value), digest_bytes(text.encode("utf-8"))
     except ValidationError as problem:
-        lines = [f"{path.name}: {_where(e['loc'], value)}: {e['msg']}" for e in problem.errors()]
+        found = problem.errors()[:MAX_PROBLEMS]
+        lines = [f"{path.name}: {_where(e['loc'], value)}: {e['msg']}" for e in found]
         raise CatalogError(
             "\n".join(lines), hint="compare with the catalog that ships with this software"
         ) from problem
 
 
-def _bytes(path: Path) -> bytes:
-    try:
-        data = path.read_bytes()
-    except OSError as problem:
+def _text(path: Path) -> str:
+    if not path.is_file():
         raise CatalogError(
-            f"{path.name}: cannot be read from {path.parent}: {problem.strerror}",
+            f"{path.name}: cannot be read from {path.parent}: no such file",
             hint=f"a catalog is a folder with {PROVISIONS} and {MAPPING}",
-        ) from problem
-    if len(data) > MAX_BYTES:
-        raise CatalogError(f"{path.name}: larger than {MAX_BYTES:,} bytes")
-    return data
-
-
-def _parse(path: Path, data: bytes) -> Any:
-    """Plain values. Aliases are refused, since a few lines of them can fill all memory."""
-    try:
-        for event in yaml.parse(data, Loader=_Loader):
-            if isinstance(event, yaml.AliasEvent):
-                raise CatalogError(
-                    f"{path.name}, line {event.start_mark.line + 1}: an alias (*name)",
-                    hint="write the value out",
-                )
-        return yaml.load(data, Loader=_Loader)
-    except (yaml.YAMLError, ValueError, RecursionError) as problem:
-        raise CatalogError(f"{path.name}: not valid YAML: {problem}") from problem
+        )
+    return read_text(path, error=CatalogError)
 
 
 def _where(location: tuple[int | str, ...], value: Any) -> str:

@@ -9,16 +9,17 @@ import click
 
 from compliance import workflow
 from compliance.cli.console import Console, print_json
+from compliance.cli.key_options import certificate_option, key_source, signer_options
+from compliance.keys.opening import KeySource
 
 audit_file = click.argument(
     "audit_yaml",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     default="audit.yaml",
 )
-key_option = click.option(
-    "--key",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The issuer's private key (ed25519, PEM). Default: keys/issuer.pem, made when missing.",
+issuer_options = signer_options(
+    "The issuer's private key: a PEM file, or a pkcs11: URI. Default: keys/issuer.pem, made when "
+    "missing."
 )
 languages_option = click.option(
     "--report-language",
@@ -32,12 +33,25 @@ as_json = click.option("--json", "json_output", is_flag=True, help="Print the re
 
 @click.command()
 @audit_file
-@key_option
+@issuer_options
+@certificate_option
 @languages_option
-def audit(audit_yaml: Path, key: Path | None, languages: tuple[str, ...]) -> None:
+def audit(
+    audit_yaml: Path, key: str | None, name: str | None, passphrase_file: Path | None,
+    certificate: Path | None, languages: tuple[str, ...],
+) -> None:  # fmt: skip
     """Plan, observe, lock, observe, assess, report and pack. Resumes where it stopped."""
-    pack = workflow.audit(audit_yaml, key=key, languages=languages, progress=Console())
+    source = _issuer(audit_yaml, key, name, certificate, passphrase_file)
+    pack = workflow.audit(audit_yaml, key=source, languages=languages, progress=Console())
     click.echo(pack)
+
+
+def _issuer(
+    audit_yaml: Path, key: str | None, name: str | None, certificate: Path | None,
+    passphrase_file: Path | None,
+) -> KeySource:  # fmt: skip
+    path = key or workflow.default_key(audit_yaml.parent)
+    return key_source(path, name, certificate, passphrase_file)
 
 
 @click.command()
@@ -113,8 +127,13 @@ def report(audit_yaml: Path, language: str, level: Literal["brief", "standard", 
 
 @click.command()
 @audit_file
-@key_option
+@issuer_options
+@certificate_option
 @languages_option
-def pack(audit_yaml: Path, key: Path | None, languages: tuple[str, ...]) -> None:
+def pack(
+    audit_yaml: Path, key: str | None, name: str | None, passphrase_file: Path | None,
+    certificate: Path | None, languages: tuple[str, ...],
+) -> None:  # fmt: skip
     """Build the signed pack."""
-    click.echo(workflow.pack(audit_yaml, key=key, languages=languages, progress=Console()))
+    source = _issuer(audit_yaml, key, name, certificate, passphrase_file)
+    click.echo(workflow.pack(audit_yaml, key=source, languages=languages, progress=Console()))

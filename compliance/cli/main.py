@@ -26,7 +26,17 @@ COMMANDS = {
     "assess": ("audit", "Compute results and verdicts from the observations."),
     "report": ("audit", "Render the report of an assessment."),
     "pack": ("audit", "Build the signed pack."),
+    "stamp": ("stamp", "Prove by an authority's clock that a pack was signed by now."),
+    "keys": ("keys", "Make signing keys, and show what identifies them."),
+    "sign": ("sign", "Sign a pack for yourself, in a role."),
+    "approve": ("sign", "Approve a pack: sign it in the role approver."),
     "verify": ("verify", "Check that a pack is complete, unchanged and recomputable."),
+    "diff": ("diff", "Show what changed between two packs, with intervals."),
+    "gate": ("diff", "Fail when a new pack is worse than tolerated."),
+    "archive": ("archive", "List, restore and check all versions that are kept."),
+    "trail": ("trail", "Show the audit trail, state something in it, prove, check."),
+    "redact": ("redact", "Make a copy of a pack for the public, a deployer or an authority."),
+    "disclose": ("redact", "Disclose an item of a pack later, with its proof."),
     "card": ("card", "Write what a pack shows into a model's README."),
     "law": ("law", "Show a provision: wording, dates, what evidence can show."),
 }
@@ -37,7 +47,10 @@ class Failure(click.ClickException):
     """One of our errors as a message and an exit code."""
 
     def __init__(self, error: ComplianceError) -> None:
-        super().__init__(f"{error}\nHint: {error.hint}" if error.hint else str(error))
+        from compliance.records.page import printable  # what it quotes may be a stranger's
+
+        text = f"{error}\nHint: {error.hint}" if error.hint else str(error)
+        super().__init__(printable(text))
         self.exit_code = 1 if isinstance(error, VerificationError) else 2
 
 
@@ -63,6 +76,12 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except ComplianceError as error:
             raise Failure(error) from error
+        except MemoryError as error:
+            short = ComplianceError(
+                "there is not enough memory to read this",
+                hint="if you do not know who made it, do not read it on a larger machine either",
+            )
+            raise Failure(short) from error
         except KeyboardInterrupt as error:
             stopped = ComplianceError(
                 "interrupted; everything finished so far is kept",

@@ -23,6 +23,7 @@ batches), ``apps/webapp/lib/db/list.ts`` and ``apps/webapp/app/api/list`` (lists
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import math
 import re
@@ -33,8 +34,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from compliance.documents import open_file
 from compliance.errors import ConfigError
-from compliance.records.base import digest_bytes
+from compliance.records.bounds import refuse_crowded, refuse_deep
 
 MAX_BYTES = 2 * 2**30
 """Of one file once it is unpacked. A batch of 1,024 features with vectors has some 100 MB."""
@@ -45,6 +47,9 @@ MAX_LINE = 16 * 2**20
 MAX_DOCUMENT = 64 * 2**20
 """Bytes of a file that is one JSON value; a list of 300 features with examples has some 30 MB."""
 
+MAX_LINES = 1_000_000
+"""Of one file; a batch has some thousand."""
+
 MOST_FEATURES = 20
 """Of one list. They are combined by their maximum: each further one can only raise false alarms."""
 
@@ -53,6 +58,7 @@ MAX_LABEL = 300
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@+-]{0,127}")
 _INDEX = re.compile(r"[0-9]{1,9}")
+_MOST_LATENTS = 10**9
 _BATCH = re.compile(r"batch-(\d+)\.jsonl(\.gz)?")
 _GZIP = b"\x1f\x8b"
 _HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
@@ -168,11 +174,16 @@ def read_list(path: Path) -> FeatureList:
     ((model, source),) = sources
     return FeatureList(
         name=path.name,
-        digest=digest_bytes(path.read_bytes()),
+        digest=_digest(path),
         model=model,
         source=source,
         features=tuple(found.values()),
     )
+
+
+def _digest(path: Path) -> str:
+    with open_file(path) as file:
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
 def one_line(text: str) -> str:
@@ -200,7 +211,7 @@ def _files(path: Path) -> list[Path]:
 
 def _read_file(path: Path) -> Iterator[NamedFeature]:
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             packed = file.read(2) == _GZIP
             file.seek(0)
             with gzip.open(file) if packed else file as stream:
@@ -235,7 +246,7 @@ def _parse(stream: BinaryIO | gzip.GzipFile, name: str) -> Iterator[NamedFeature
 def _is_feature(line: bytes) -> bool:
     """Whether a line is an object of its own; else it is a part of a larger value."""
     try:
-        value = json.loads(line)
+        value = _loaded(line)
     except (ValueError, RecursionError):
         return False
     return isinstance(value, dict) and "index" in value
@@ -248,6 +259,8 @@ def _of_lines(first: bytes, stream: BinaryIO | gzip.GzipFile, name: str) -> Iter
         total += len(line)
         if total > MAX_BYTES:
             raise ConfigError(f"{where}: more than {MAX_BYTES:,} bytes once it is unpacked")
+        if number > MAX_LINES:
+            raise ConfigError(f"{name}: more than {MAX_LINES:,} lines")
         yield from _of_object(_parse_json(line, where), where)
         line, number = stream.readline(MAX_LINE + 1), number + 1
         if len(line) > MAX_LINE:
@@ -325,7 +338,7 @@ def _name(value: Mapping[str, Any], key: str, where: str) -> str:
 
 
 def _index(found: Any, where: str) -> int:
-    if isinstance(found, int) and not isinstance(found, bool) and found >= 0:
+    if isinstance(found, int) and not isinstance(found, bool) and 0 <= found < _MOST_LATENTS:
         return found
     if isinstance(found, str) and _INDEX.fullmatch(found):
         return int(found)
@@ -354,13 +367,19 @@ def _number(found: Any) -> float | None:
 
 def _parse_json(data: bytes, where: str) -> Any:
     try:
-        return json.loads(data)
+        return _loaded(data)
     except UnicodeDecodeError as error:
         raise ConfigError(f"{where}: not UTF-8", hint="is it the right file?") from error
     except (ValueError, RecursionError) as error:
         raise ConfigError(
             f"{where}: not JSON: {error}", hint="copy the file again, or remove what is not JSON"
         ) from error
+
+
+def _loaded(data: bytes) -> Any:
+    refuse_crowded(data)
+    refuse_deep(data)
+    return json.loads(data)
 
 
 def _kind(value: object) -> str:

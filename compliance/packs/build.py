@@ -18,7 +18,8 @@ With the same contents, key and ``built_at``, two builds are equal byte for byte
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping
+import hmac
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -28,28 +29,55 @@ from pydantic import TypeAdapter, ValidationError
 from compliance.errors import PackError
 from compliance.keys import Signer
 from compliance.packs import layout
+from compliance.packs.cms import make_cms, why_no_cms
 from compliance.packs.integrity import check_integrity
 from compliance.packs.items import (
-    PackItem,
     pack_items,
     render_items,
-    root_digest,
     shown_pictures,
 )
+from compliance.packs.roots import make_salts, root_digest
 from compliance.packs.sign import make_statement, sign_statement
 from compliance.packs.trust import Trust
 from compliance.packs.version import Parent, is_later
 from compliance.records.base import canonical_bytes
 from compliance.records.evidence import Evidence
-from compliance.records.pack import Version
+from compliance.records.pack import PackItem, Profile, Salts, Version
 from compliance.records.suite import Item
-from compliance.records.trail import utc_text
+from compliance.records.trail import Entry, utc_text
 from compliance.records.verification import Outcome
 from compliance.resources import data_file
 from compliance.storage import copy_file, replace_file, write_bytes, write_folder
-from compliance.trail import lines, read, sign_checkpoint
+from compliance.trail import (
+    extends,
+    lines,
+    prove_extension,
+    read,
+    read_checkpoint,
+    sign_checkpoint,
+)
 
 _VERSION: TypeAdapter[str] = TypeAdapter(Version)
+_BLIND_CONTEXT = b"sae-compliance bag blind v1\n"
+"""Copies hold the digest of the original's ``bag-info.txt``, which tells how many bytes all files
+have. Without something secret in it, guesses of what is withheld could be tested with that."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Redacted:
+    """What makes a pack a copy of another that withholds more or less. See ``packs/redact.py``."""
+
+    profile: Profile
+    items: Sequence[PackItem]
+    salts: Salts
+    parent_digest: str | None
+    """As the original states it."""
+
+    withheld: frozenset[str] = frozenset()
+    """Observation files that are left out, of `layout.WITHHOLDABLE`."""
+
+    attestations: Mapping[str, bytes]
+    """The original's statement and those who signed it, by their path in the copy."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +90,9 @@ class PackContents:
 
     parent: Parent | None = None
     """The pack before, of the same system."""
+
+    parent_checkpoint: bytes | None = None
+    """The checkpoint of the pack before. Where the trail extends it, the pack proves that."""
 
     documents: Mapping[str, bytes]
     """What was made from the evidence for people and for other tools, by path below ``data/``:
@@ -88,15 +119,28 @@ class PackContents:
     trail: Path
     """The trail up to ``report-built``. It is read, checked and written out again."""
 
+    redacted: Redacted | None = None
+    """Given for a copy; ``items`` and ``parent`` are its own then."""
 
-def build_pack(target: Path, contents: PackContents, *, signer: Signer, built_at: datetime) -> Path:
-    """Write ``<system>-<version>`` into the folder ``target``.
+    @property
+    def parent_digest(self) -> str | None:
+        if self.redacted:
+            return self.redacted.parent_digest
+        return self.parent.root_digest if self.parent else None
+
+
+def build_pack(
+    target: Path, contents: PackContents, *, signer: Signer, built_at: datetime,
+    stamp: Callable[[bytes], bytes] | None = None,
+) -> Path:  # fmt: skip
+    """Write ``<system>-<version>`` into the folder ``target``, a copy with its profile after it.
 
     Args:
         target: Folder that holds packs; made when missing.
         contents: What goes in.
         signer: Whose key signs; its role is usually ``issuer``.
         built_at: Moment of signing. ``SOURCE_DATE_EPOCH`` is the caller's to honour.
+        stamp: Gives a time stamp over the signed statement, or raises, and then no pack is there.
 
     Returns:
         The pack's folder.
@@ -108,16 +152,23 @@ def build_pack(target: Path, contents: PackContents, *, signer: Signer, built_at
     """
     pack_id = f"{contents.evidence.system.name}-{contents.version}"
     _check(contents)
-    items = pack_items(contents.items, withheld=contents.withheld, key=signer.key)
-    with write_folder(target / pack_id) as folder:
-        _write_data(folder, pack_id, contents, items, signer)
+    copy = contents.redacted
+    name = f"{pack_id}-{copy.profile}" if copy else pack_id
+    items = copy.items if copy else pack_items(
+        contents.items, withheld=contents.withheld, secret=signer.salt_secret
+    )  # fmt: skip
+    salts = copy.salts if copy else make_salts(contents.evidence.system, signer.salt_secret)
+    with write_folder(target / name) as folder:
+        _write_data(folder, pack_id, contents, items, salts, signer)
         digests = _digests(folder, "data")
-        root = _root(digests, contents, items)
-        _write_bag(folder, pack_id, contents, digests, root, built_at)
+        root = _root(digests, contents, items, salts)
+        _write_bag(folder, pack_id, contents, digests, root, built_at, signer)
         _write_attestations(folder, pack_id, contents, root, signer, built_at)
+        if stamp:
+            write_bytes(folder / layout.TIME_STAMP, stamp((folder / layout.STATEMENT).read_bytes()))
         write_tag_manifest(folder)
         _refuse_failing(folder, signer)
-    return target / pack_id
+    return target / name
 
 
 def write_tag_manifest(folder: Path) -> None:
@@ -149,7 +200,8 @@ def _check(contents: PackContents) -> None:
         )
     if layout.REPORT.removeprefix("data/") not in contents.documents:
         raise PackError(f"{layout.REPORT}: every pack has one, and it was not given")
-    stated, given = set(contents.evidence.observations), set(contents.observations)
+    hidden = contents.redacted.withheld if contents.redacted else frozenset()
+    stated, given = set(contents.evidence.observations) - hidden, set(contents.observations)
     if stated != given:
         odd = sorted(stated ^ given)[0]
         where = "evidence.json" if odd in stated else "the observations"
@@ -157,15 +209,23 @@ def _check(contents: PackContents) -> None:
 
 
 def _write_data(
-    folder: Path, pack_id: str, contents: PackContents, items: Iterable[PackItem], signer: Signer
+    folder: Path,
+    pack_id: str,
+    contents: PackContents,
+    items: Sequence[PackItem],
+    salts: Salts,
+    signer: Signer,
 ) -> None:
     entries = read(contents.trail)
     files: dict[str, bytes | Path] = {
         layout.EVIDENCE: canonical_bytes(contents.evidence),
+        layout.SALTS: canonical_bytes(salts),
         layout.TRAIL: lines(entries),
-        layout.CHECKPOINT: sign_checkpoint(entries, origin=layout.origin(pack_id), key=signer.key),
+        layout.CHECKPOINT: sign_checkpoint(entries, origin=layout.origin(pack_id), signer=signer),
         layout.GUIDE: data_file("evidence/HOW-TO-VERIFY.md"),
     }
+    if contents.parent_checkpoint is not None:
+        files |= _extension(entries, contents.parent_checkpoint)
     for name in ("observations", "law", "schemas"):
         files |= {f"data/{name}/{path}": data for path, data in getattr(contents, name).items()}
     for path in shown_pictures(items):
@@ -181,6 +241,18 @@ def _write_data(
         _write(folder / path, data)
     with replace_file(folder / layout.ITEMS) as file:
         file.writelines(render_items(items))
+
+
+def _extension(entries: Sequence[Entry], note: bytes) -> dict[str, bytes | Path]:
+    """The parent's checkpoint and the proof that the trail extends it; nothing where it does not.
+
+    A verifier is told of a trail without a proof; see ``packs/checks/trail.py``.
+    """
+    parent = read_checkpoint(note)
+    if not extends(entries, parent):
+        return {}
+    proof = prove_extension(entries, parent)
+    return {layout.PARENT_CHECKPOINT: note, layout.CONSISTENCY: canonical_bytes(proof)}
 
 
 def _refuse_paths(paths: Iterable[str]) -> None:
@@ -201,7 +273,9 @@ def _write(path: Path, data: bytes | Path) -> None:
         write_bytes(path, data)
 
 
-def _root(digests: Mapping[str, str], contents: PackContents, items: Iterable[PackItem]) -> str:
+def _root(
+    digests: Mapping[str, str], contents: PackContents, items: Iterable[PackItem], salts: Salts
+) -> str:
     start = layout.OBSERVATIONS
     found = {
         path.removeprefix(start): f"sha256:{digest}"
@@ -214,7 +288,8 @@ def _root(digests: Mapping[str, str], contents: PackContents, items: Iterable[Pa
                 f"observations/{path}: not the file that evidence.json was computed from",
                 hint="run the assessment again on these observations",
             )
-    return root_digest(f"sha256:{digests[layout.EVIDENCE]}", found, items)
+    stated = contents.evidence.observations  # of those that a copy withholds, it alone
+    return root_digest(canonical_bytes(contents.evidence), salts, {**stated, **found}, items)
 
 
 def _write_bag(
@@ -224,6 +299,7 @@ def _write_bag(
     digests: Mapping[str, str],
     root: str,
     built_at: datetime,
+    signer: Signer,
 ) -> None:
     octets = sum((folder / path).stat().st_size for path in digests)
     info = {
@@ -233,8 +309,13 @@ def _write_bag(
         "Payload-Oxum": f"{octets}.{len(digests)}",
         "Root-Digest": root,
     }
-    if contents.parent:
-        info["Parent-Root-Digest"] = contents.parent.root_digest
+    if contents.parent_digest:
+        info["Parent-Root-Digest"] = contents.parent_digest
+    if contents.redacted:
+        info["Profile"] = contents.redacted.profile
+    else:
+        blind = hmac.new(signer.salt_secret, _BLIND_CONTEXT + root.encode(), hashlib.sha256)
+        info["Blind"] = blind.hexdigest()
     data = layout.render_info(info)
     if layout.parse_info(data) != info:
         raise PackError("bag-info.txt: a line break in the software's name")
@@ -256,14 +337,20 @@ def _write_attestations(
         pack_id=pack_id,
         version=contents.version,
         root_digest=root,
-        parent_digest=contents.parent.root_digest if contents.parent else None,
+        parent_digest=contents.parent_digest,
+        profile=contents.redacted.profile if contents.redacted else None,
         signer=signer,
         signed_at=built_at,
     )
+    for path, data in (contents.redacted.attestations if contents.redacted else {}).items():
+        write_bytes(folder / path, data)
     manifest = (folder / layout.MANIFEST).read_bytes()
     write_bytes(folder / layout.STATEMENT, sign_statement(statement, signer))
-    write_bytes(folder / layout.MANIFEST_SIGNATURE, signer.key.sign(manifest))
+    write_bytes(folder / layout.MANIFEST_SIGNATURE, signer.sign(manifest))
     write_bytes(folder / layout.PUBLIC_KEY, signer.public_pem)
+    if why_no_cms(signer) is None:
+        cms = make_cms(manifest, signer=signer, signed_at=built_at)
+        write_bytes(folder / layout.MANIFEST_CMS, cms)
 
 
 def _digests(folder: Path, part: str) -> dict[str, str]:

@@ -15,20 +15,30 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
-from compliance.keys import parse_public_key
+from compliance.keys import PublicKey, parse_public_key
 from compliance.packs.checks.contents import Contents, load_contents, not_checked, part
+from compliance.packs.checks.copies import check_copy
 from compliance.packs.checks.evidence import check_evidence, check_pictures, check_roots, root_of
-from compliance.packs.checks.files import check_bag, check_manifest, check_tag_manifest
+from compliance.packs.checks.files import (
+    check_bag,
+    check_manifest,
+    check_name,
+    check_tag_manifest,
+)
+from compliance.packs.checks.pdfs import check_pdfs
 from compliance.packs.checks.signatures import (
-    check_approvals,
+    check_cms,
     check_issuer,
     check_signature,
     check_statement,
 )
 from compliance.packs.checks.times import check_times
-from compliance.packs.checks.trail import check_checkpoint, check_trail, check_witness
+from compliance.packs.checks.trail import (
+    check_checkpoint,
+    check_parent,
+    check_trail,
+    check_witness,
+)
 from compliance.packs.folder import printable, survey
 from compliance.packs.trust import NOTHING, Trust
 from compliance.packs.zipped import unpacked
@@ -58,32 +68,40 @@ def verify_integrity(pack: Path, *, trust: Trust = NOTHING) -> Verification:
     """
     issuer = None if trust.issuer is None else parse_public_key(trust.issuer, name="the given key")
     with unpacked(pack) as (root, problems):
+        called = pack.resolve().name
         contents = None if problems else load_contents(survey(root))
+        root_digest = root_of(contents) if contents else None
+        checks = _checks(contents, trust, issuer, called, root_digest) if contents else problems
         return Verification(
-            pack=printable(pack.resolve().name),
+            pack=printable(called),
             level="integrity",
-            checks=tuple(_checks(contents, trust, issuer)) if contents else problems,
-            root_digest=root_of(contents) if contents else None,
+            checks=tuple(checks),
+            root_digest=root_digest,
         )
 
 
-def _checks(pack: Contents, trust: Trust, issuer: Ed25519PublicKey | None) -> Iterator[Check]:
+def _checks(
+    pack: Contents, trust: Trust, issuer: PublicKey | None, called: str, root: str | None
+) -> Iterator[Check]:
     """All checks, in an order in which a reader understands them."""
     key = issuer or pack.key
     checks = [
         *part("files", pack, pack.folder.problems),
         *part("manifest", pack, check_manifest(pack)),
-        *part("bag", pack, check_bag(pack)),
+        *part("bag", pack, (*check_bag(pack), *check_name(pack, called))),
         *part("evidence", pack, check_evidence(pack)),
         *part("items", pack, ()),
         *check_pictures(pack),
         *part("trail", pack, check_trail(pack)),
         *part("checkpoint", pack, check_checkpoint(pack, key)),
-        *part("root", pack, check_roots(pack)),
+        *check_parent(pack, key),
+        *part("root", pack, check_roots(pack, root)),
         *part("statement", pack, check_statement(pack)),
         *part("signature", pack, check_signature(pack, key)),
         check_issuer(pack, issuer),
-        *check_approvals(pack, trust),
+        *check_cms(pack, key),
+        *check_copy(pack, key, trust),
+        *check_pdfs(pack, key, trust),
         *check_times(pack, trust),
         *check_witness(pack, trust),
         *_never_checked(),

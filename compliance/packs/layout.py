@@ -16,20 +16,31 @@ TAG_MANIFEST = "tagmanifest-sha256.txt"
 
 EVIDENCE = "data/evidence.json"
 ITEMS = "data/items.jsonl"
+SALTS = "data/salts.json"
 OBSERVATIONS = "data/observations/"
 IMAGES = "data/images/"
 REPORT = "data/report.html"
 TRAIL = "data/trail.jsonl"
 CHECKPOINT = "data/checkpoint"
+PARENT_CHECKPOINT = "data/parent-checkpoint"
+CONSISTENCY = "data/consistency.json"
 GUIDE = "data/HOW-TO-VERIFY.md"
 
 STATEMENT = "attestations/statement.dsse.json"
 PUBLIC_KEY = "attestations/public-key.pem"
 MANIFEST_SIGNATURE = "attestations/manifest.sig"
-TIME_STAMP = "attestations/manifest.tsr"
+MANIFEST_CMS = "attestations/manifest.p7s"
+TIME_STAMP = "attestations/statement.tsr"
 APPROVALS = "attestations/approvals/"
+ORIGINAL = "attestations/original.dsse.json"
+ORIGINAL_FILES = "attestations/original/"
+"""In a copy: approvals and time stamp of the pack that it was made from."""
 
-REQUIRED_DATA = (REPORT, EVIDENCE, ITEMS, TRAIL, CHECKPOINT, GUIDE)
+WITHHOLDABLE = ("fit/vectors.parquet",)
+"""Observation files that a copy may withhold: the words of an item can be read from its counts of
+n-grams. What recomputation needs of the others is no text."""
+
+REQUIRED_DATA = (REPORT, EVIDENCE, ITEMS, SALTS, TRAIL, CHECKPOINT, GUIDE)
 SIGNED_TAG_FILES = (BAG_INFO, BAGIT, MANIFEST)
 """Files outside ``data/`` that the statement signs."""
 
@@ -49,7 +60,9 @@ MAX_LINE = 1 << 23
 
 _PART = r"[A-Za-z0-9_][A-Za-z0-9._@+=-]*|\.[A-Za-z0-9_][A-Za-z0-9._-]*"
 _PATH = re.compile(rf"(?:{_PART})(?:/(?:{_PART}))*", re.ASCII)
-_APPROVAL = re.compile(r"attestations/approvals/([a-z0-9]+(?:-[a-z0-9]+)*)\.(dsse\.json|pem)")
+_APPROVAL = re.compile(
+    r"attestations/approvals/([a-z0-9]+(?:-[a-z0-9]+)*)-([0-9a-f]{12})\.(dsse\.json|pem)"
+)
 _LINE = re.compile(r"([0-9a-f]{64})  ([^\n]+)")
 
 
@@ -58,9 +71,14 @@ def is_safe_path(path: str) -> bool:
     return len(path) <= 240 and _PATH.fullmatch(path) is not None and ".." not in path
 
 
+def log_name(system: str) -> str:
+    """The name of a system's trail: all packs of it carry the same one, up to them."""
+    return f"sae-compliance/{system}"
+
+
 def origin(pack_id: str) -> str:
-    """The name under which a pack's checkpoint is signed."""
-    return f"sae-compliance/{pack_id}"
+    """The name of the trail under which a pack's checkpoint is signed."""
+    return log_name(pack_id.rpartition("-")[0])
 
 
 def colliding(paths: Iterable[str]) -> list[str]:
@@ -86,15 +104,18 @@ def approval_role(path: str) -> str | None:
     return match[1] if match else None
 
 
-def approval_paths(role: str) -> tuple[str, str]:
-    """Where a role's statement and its public key lie."""
-    return f"{APPROVALS}{role}.dsse.json", f"{APPROVALS}{role}.pem"
+def approval_paths(role: str, key: str) -> tuple[str, str]:
+    """Where the statement lies that the key with this id signed in a role, and the public key."""
+    name = f"{APPROVALS}{role}-{key.removeprefix('sha256:')[:12]}"
+    return f"{name}.dsse.json", f"{name}.pem"
 
 
 def belongs(path: str) -> bool:
     """Whether a file outside ``data/`` has a place in a pack."""
-    known = (*REQUIRED_TAG_FILES, TAG_MANIFEST, TIME_STAMP)
-    return path in known or approval_role(path) is not None
+    known = (*REQUIRED_TAG_FILES, TAG_MANIFEST, MANIFEST_CMS, TIME_STAMP, ORIGINAL)
+    own = path.replace(ORIGINAL_FILES, "attestations/", 1)
+    carried = own == TIME_STAMP and path != own
+    return path in known or carried or approval_role(own) is not None
 
 
 def render_manifest(digests: Mapping[str, str]) -> bytes:

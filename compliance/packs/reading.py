@@ -20,13 +20,13 @@ from pydantic import ValidationError
 from compliance.errors import TrailError, VerificationError
 from compliance.packs import layout
 from compliance.packs.folder import Folder, survey
-from compliance.packs.items import PackItem, item_id, parse_item
+from compliance.packs.items import item_id, parse_item
 from compliance.packs.sign import open_envelope
 from compliance.packs.version import Parent
 from compliance.packs.zipped import unpacked
 from compliance.records.base import SCHEMA_VERSION
 from compliance.records.evidence import Evidence
-from compliance.records.pack import parse_canonical
+from compliance.records.pack import PackItem, Salts, parse_canonical
 from compliance.records.statement import Statement
 from compliance.records.trail import Entry
 from compliance.trail import parse
@@ -56,6 +56,13 @@ class OpenPack:
             raise VerificationError(f"{layout.ITEMS}: {error}") from error
 
     @cached_property
+    def salts(self) -> Salts:
+        try:
+            return parse_salts(self._read(layout.SALTS, limit=layout.MAX_JSON_FILE))
+        except ValueError as error:
+            raise VerificationError(f"{layout.SALTS}: {error}") from error
+
+    @cached_property
     def trail(self) -> tuple[Entry, ...]:
         try:
             return parse(self._read(layout.TRAIL, limit=layout.MAX_JSON_FILE))
@@ -66,9 +73,22 @@ class OpenPack:
     def statement(self) -> Statement:
         return open_envelope(self._read(layout.STATEMENT), path=layout.STATEMENT)[1]
 
+    @cached_property
+    def withheld_files(self) -> frozenset[str]:
+        """Observation files that a copy does not show, by path below ``observations/``."""
+        if self.statement.predicate.profile is None:
+            return frozenset()
+        there = self.folder.below(layout.OBSERVATIONS).keys()
+        return frozenset(layout.WITHHOLDABLE) & (self.evidence.observations.keys() - there)
+
+    @property
+    def observed(self) -> list[str]:
+        """The observation files that the evidence names and this pack shows, in order."""
+        return sorted(self.evidence.observations.keys() - self.withheld_files)
+
     def observations(self) -> dict[str, bytes]:
-        """The observation files that the evidence names, by path below ``observations/``."""
-        return {path: self.observation(path) for path in sorted(self.evidence.observations)}
+        """The observation files of this pack, by path below ``observations/``."""
+        return {path: self.observation(path) for path in self.observed}
 
     def observation(self, path: str) -> bytes:
         return self._read(layout.OBSERVATIONS + path, limit=layout.MAX_JSON_FILE)
@@ -125,17 +145,29 @@ def parse_evidence(data: bytes) -> Evidence:
         raise ValueError(shape_problem(error)) from error
 
 
+def parse_salts(data: bytes) -> Salts:
+    """Read ``salts.json``.
+
+    Raises:
+        ValueError: It is not canonical JSON, or of another shape.
+    """
+    try:
+        return Salts.model_validate(parse_canonical(data))
+    except ValidationError as error:
+        raise ValueError(shape_problem(error)) from error
+
+
 def parse_items(data: bytes) -> tuple[PackItem, ...]:
     """Read ``items.jsonl``.
 
     Raises:
         ValueError: It is not what ``render_items`` writes; the message names the line.
     """
+    if (count := data.count(b"\n")) > MAX_ITEMS:
+        raise ValueError(f"{count} lines; at most {MAX_ITEMS} are read")
     *lines, tail = data.split(b"\n")
     if tail:
         raise ValueError(f"line {len(lines) + 1}: the line is not finished")
-    if len(lines) > MAX_ITEMS:
-        raise ValueError(f"{len(lines)} lines; at most {MAX_ITEMS} are read")
     return tuple(_numbered(lines))
 
 

@@ -13,13 +13,12 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from pydantic import ValidationError
 
 from compliance.errors import SignatureMismatch, VerificationError
-from compliance.keys import Signer
+from compliance.keys import PublicKey, Signer, verify_signature
 from compliance.records.base import canonical_bytes
-from compliance.records.pack import parse_canonical
+from compliance.records.pack import Profile, parse_canonical
 from compliance.records.statement import (
     PAYLOAD_TYPE,
     Envelope,
@@ -49,8 +48,12 @@ def make_statement(
     parent_digest: str | None,
     signer: Signer,
     signed_at: datetime,
+    profile: Profile | None = None,
 ) -> Statement:
-    """State that these files (hexadecimal sha256 by path) and this root are the pack."""
+    """State that these files (hexadecimal sha256 by path) and this root are the pack.
+
+    With a profile it is a copy; see ``packs/redact.py``.
+    """
     subjects = [SignedFile(name=name, digest={"sha256": files[name]}) for name in sorted(files)]
     root = SignedFile(name=ROOT, digest={"rfc6962Sha256": root_digest.removeprefix("sha256:")})
     predicate = Predicate(
@@ -58,6 +61,7 @@ def make_statement(
         version=version,
         parent_digest=parent_digest,
         root_digest=root_digest,
+        profile=profile,
         role=signer.role,
         signed_by=signer.name,
         signed_at=utc_text(signed_at),
@@ -68,7 +72,7 @@ def make_statement(
 def sign_statement(statement: Statement, signer: Signer) -> bytes:
     """The statement in a signed envelope, as canonical JSON."""
     payload = canonical_bytes(statement)
-    signature = signer.key.sign(pae(PAYLOAD_TYPE, payload))
+    signature = signer.sign(pae(PAYLOAD_TYPE, payload))
     envelope = Envelope(
         payload=_b64(payload),
         signatures=(Signature(keyid=signer.key_id, sig=_b64(signature)),),
@@ -94,7 +98,7 @@ def open_envelope(data: bytes, *, path: str) -> tuple[Envelope, Statement]:
         raise VerificationError(f"{path}: {error}") from error
 
 
-def verify_envelope(envelope: Envelope, key: Ed25519PublicKey, *, path: str) -> None:
+def verify_envelope(envelope: Envelope, key: PublicKey, *, path: str) -> None:
     """Check the envelope's signature.
 
     Raises:
@@ -102,19 +106,19 @@ def verify_envelope(envelope: Envelope, key: Ed25519PublicKey, *, path: str) -> 
     """
     signed = pae(envelope.payload_type, _unb64(envelope.payload))
     try:
-        key.verify(_unb64(envelope.signatures[0].sig), signed)
+        verify_signature(key, _unb64(envelope.signatures[0].sig), signed)
     except (InvalidSignature, ValueError) as error:
         raise SignatureMismatch(path, "the signature does not fit the statement") from error
 
 
-def verify_detached(data: bytes, signature: bytes, key: Ed25519PublicKey, *, path: str) -> None:
+def verify_detached(data: bytes, signature: bytes, key: PublicKey, *, path: str) -> None:
     """Check a detached signature, such as ``attestations/manifest.sig``.
 
     Raises:
         SignatureMismatch: This key did not sign these bytes.
     """
     try:
-        key.verify(signature, data)
+        verify_signature(key, signature, data)
     except InvalidSignature as error:
         raise SignatureMismatch(path, "the signature does not fit the manifest") from error
 

@@ -31,6 +31,7 @@ from compliance.probes.sae import Sae
 from compliance.probes.subject import Subject
 from compliance.probes.task import Reader, output_hook
 from compliance.probes.tokens import Prepared
+from compliance.records.names import FORMULA
 from compliance.records.observation import FEATURE_COLUMNS
 from compliance.records.plan import LockedProbe
 from compliance.records.suite import MAX_TEXT, Item, Label
@@ -314,8 +315,12 @@ def _logit_effects(
 
 
 def _one_line(token: str) -> str:
-    """The token as it can stand in a cell of a table, control characters as escapes."""
-    return "".join(
+    """The token as it can stand in a cell of a table, control characters as escapes.
+
+    One that a spreadsheet would run gets a space before it.
+    """
+    calls = token.startswith(FORMULA) and any(mark in token for mark in "(|!")
+    return (" " if calls else "") + "".join(
         character.encode("unicode_escape").decode()
         if unicodedata.category(character) in ("Cc", "Zl", "Zp")
         else character

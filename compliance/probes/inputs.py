@@ -31,6 +31,7 @@ from compliance.probes.tokens import (
     Prepared,
     Rendered,
     Shown,
+    apply_template,
     around,
     chat_of,
     check_fast,
@@ -297,7 +298,7 @@ def _takes_lists(template: str, subject: Subject) -> bool:
     """Whether a template takes contents as lists of parts, and does not print them as they are."""
     turn = {"role": "user", "content": [{"type": "text", "text": _MARK}, {"type": "image"}]}
     try:
-        text = subject.tokenizer.apply_chat_template([turn], chat_template=template, tokenize=False)
+        text = apply_template([turn], subject.tokenizer, template)
     except Exception:  # whatever a template for strings does with a list
         return False
     return text.count(_MARK) == 1 and text.count(subject.processor.image_token) == 1

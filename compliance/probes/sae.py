@@ -14,7 +14,6 @@ missing field, a tensor nobody asked for.
 
 from __future__ import annotations
 
-import json
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,7 +30,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from compliance.errors import ProbeError, SaeError
-from compliance.probes.files import digest_files, pickles_in
+from compliance.probes.files import check_header, digest_files, pickles_in, read_json
 from compliance.probes.registry import read_registry, refusal_of
 from compliance.probes.sae_config import SaeConfig, read_config
 from compliance.records.audit import SaeRef
@@ -40,6 +39,8 @@ from compliance.records.subject import ModelFacts, SaeFacts
 
 CONFIG_FILE = "cfg.json"
 WEIGHTS_FILE = "sae_weights.safetensors"
+MAX_TENSORS = 16
+"""Of one SAE; six is the most that one has."""
 
 _ENCODER = ("W_enc", "b_enc")
 _DECODER = ("W_dec", "b_dec")
@@ -299,7 +300,7 @@ def _from_folder(folder: Path) -> _Stored:
     name = folder.resolve().name
     weights = _weights_file(folder, name)
     try:
-        raw = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+        raw = read_json(folder / CONFIG_FILE)
     except FileNotFoundError as error:
         raise SaeError(
             f"{name}: has no {CONFIG_FILE}, expected an SAE as SAELens saves it"
@@ -336,9 +337,13 @@ def _weights_file(folder: Path, name: str) -> Path:
 
 def _read_tensors(name: str, weights: Path) -> dict[str, Tensor]:
     try:
+        check_header(weights)
         with safe_open(weights, framework="pt") as stored:
-            return {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118 -- not a dict
-    except (SafetensorError, OSError) as error:
+            keys = list(stored.keys())
+            if len(keys) > MAX_TENSORS:
+                raise ValueError(f"{len(keys):,} tensors, an SAE has at most {MAX_TENSORS}")
+            return {key: stored.get_tensor(key) for key in keys}
+    except (SafetensorError, OSError, ValueError, KeyError, AttributeError) as error:
         raise SaeError(
             f"{name}: {weights.name} cannot be read: {error}",
             hint="the file is damaged or was cut off; copy it again",
@@ -511,7 +516,8 @@ def _digest_tensors(raw: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> st
 
 def _check_layer(facts: SaeFacts, model: ModelFacts) -> None:
     parts = facts.hook_name.split(".")
-    if parts[0] == "blocks" and parts[1].isdigit() and int(parts[1]) >= model.layers:
+    number = parts[1] if len(parts) > 1 else ""
+    if parts[0] == "blocks" and number.isdecimal() and int(number) >= model.layers:
         raise SaeError(
             f"{facts.name}: reads {facts.hook_name}, {model.name} has {model.layers} blocks",
             hint="this SAE was trained on another model; choose one that was trained on this",

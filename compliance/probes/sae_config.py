@@ -32,9 +32,13 @@ REFUSED_ARCHITECTURES = {
     "batchtopk": "it is a training checkpoint; save it with save_inference_model",
     "matryoshka_batchtopk": "it is a training checkpoint; save it with save_inference_model",
 }
+MAX_WIDTH = 10**9
+"""Of activations and dictionaries; none has a hundredth."""
+
 NORMALISATIONS = frozenset(
     {"none", "expected_average_only_in", "constant_norm_rescale", "layer_norm"}
 )
+_HOOK = re.compile(r"[A-Za-z0-9_.:-]{1,200}")
 _RESIDUAL_SPACE = ("hook_resid_pre", "hook_resid_mid", "hook_resid_post", "attn_out", "mlp_out")
 
 
@@ -89,13 +93,13 @@ def read_config(name: str, raw: Mapping[str, Any]) -> SaeConfig:
         d_out=fields.count("d_out" if architecture in TRANSCODERS else "d_in"),
         hook_name=hook_name,
         hook_name_out=_hook_name_out(metadata, architecture),
-        model_name=model.get("model_name"),
+        model_name=metadata.optional(str, "model_name"),
         normalisation=normalisation,
         subtracts_b_dec=_subtracts_b_dec(name, fields, architecture),
-        context_size=model.get("context_size"),
+        context_size=metadata.count("context_size") if model.get("context_size") else None,
         centres_input=_centres(name, model, hook_name, normalisation, old),
         neuronpedia_id=_neuronpedia_id(model),
-        k=fields.count("k") if architecture in {"topk", "abstopk"} else None,
+        k=_k(fields) if architecture in {"topk", "abstopk"} else None,
         rescales_by_decoder_norm=bool(top.get("rescale_acts_by_decoder_norm", False)),
         pursuit=_pursuit(fields) if architecture == "matching_pursuit" else {},
     )
@@ -121,10 +125,13 @@ class _Fields:
         value = self[key]
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
             raise SaeError(
-                f"{self.name}: cfg.json: {self.prefix}{key} is {value!r}, "
+                f"{self.name}: cfg.json: {self.prefix}{key} is {repr(value)[:60]}, "
                 f"expected {'a whole number' if kind is int else kind.__name__}"
             )
         return value
+
+    def optional(self, kind: type, key: str) -> Any:
+        return None if self.values.get(key) is None else self._of(kind, key)
 
     def text(self, key: str) -> str:
         return self._of(str, key)
@@ -132,10 +139,23 @@ class _Fields:
     def flag(self, key: str) -> bool:
         return self._of(bool, key)
 
+    def number(self, key: str) -> float:
+        value = self[key]
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not abs(value) < 1e30:
+            raise SaeError(
+                f"{self.name}: cfg.json: {self.prefix}{key} is {repr(value)[:60]}, "
+                "expected a number"
+            )
+        return value
+
     def count(self, key: str) -> int:
         value = self._of(int, key)
-        if value < 1:
-            raise SaeError(f"{self.name}: cfg.json: {self.prefix}{key} is {value}, expected >= 1")
+        if not 1 <= value <= MAX_WIDTH:
+            raise SaeError(
+                f"{self.name}: cfg.json: {self.prefix}{key} is {str(value)[:40]}, expected >= 1 "
+                f"and <= {MAX_WIDTH}"
+            )
         return value
 
 
@@ -146,7 +166,8 @@ def _flat_shape(raw: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str,
     flat.setdefault("activation_fn", flat.get("activation_fn_str") or "relu")
     flat.setdefault("architecture", "standard")
     flat.setdefault("apply_b_dec_to_input", True)
-    k = (flat.get("activation_fn_kwargs") or {}).get("k")
+    settings = flat.get("activation_fn_kwargs")
+    k = settings.get("k") if isinstance(settings, Mapping) else None
     if flat["activation_fn"] == "topk" and k is not None:
         flat |= {"architecture": "topk", "k": k}
     normalisation = flat.get("normalize_activations")
@@ -166,9 +187,10 @@ def _architecture(name: str, architecture: str, top: Mapping[str, Any]) -> str:
             f"{name}: architecture {architecture!r} is not known, "
             f"expected one of {', '.join(sorted(ARCHITECTURES))}"
         )
-    if top.get("activation_fn", "relu") not in {"relu", "topk"}:
+    if top.get("activation_fn", "relu") not in ("relu", "topk"):
         raise SaeError(
-            f"{name}: activation_fn is {top['activation_fn']!r}, expected 'relu' or 'topk'",
+            f"{name}: activation_fn is {repr(top['activation_fn'])[:60]}, expected 'relu' or "
+            "'topk'",
             hint="SAELens 6 no longer applies other functions, so its latents would be wrong",
         )
     return architecture
@@ -202,6 +224,8 @@ def _normalisation(name: str, normalisation: str) -> str:
 def _hook_name(name: str, metadata: _Fields) -> str:
     """The place it reads, by the one name that means one thing."""
     hook_name = metadata.text("hook_name")
+    if not _HOOK.fullmatch(hook_name):
+        raise SaeError(f"{name}: cfg.json: {repr(hook_name)[:60]} is no name of a hook")
     if metadata.values.get("hook_head_index") is not None:
         raise SaeError(f"{name}: reads one head of {hook_name}, expected the whole width")
     outside = str(metadata.values.get("hf_hook_name") or "")
@@ -210,10 +234,17 @@ def _hook_name(name: str, metadata: _Fields) -> str:
     return hook_name
 
 
+def _k(fields: _Fields) -> int:
+    k = fields.count("k")
+    if k > fields.count("d_sae"):
+        raise SaeError(f"{fields.name}: cfg.json: k is {k}, of {fields['d_sae']} latents")
+    return k
+
+
 def _hook_name_out(metadata: _Fields, architecture: str) -> str | None:
     """The place a transcoder writes to; without it nothing could be compared with its output."""
     if architecture not in TRANSCODERS:
-        return metadata.values.get("hook_name_out")
+        return metadata.optional(str, "hook_name_out")
     if not metadata.values.get("hook_name_out"):
         raise SaeError(
             f"{metadata.name}: cfg.json has no {metadata.prefix}hook_name_out, "
@@ -236,7 +267,7 @@ def _centres(
             hint="add 'model_from_pretrained_kwargs': {'center_writing_weights': true} to cfg.json "
             "for SAEs trained on TransformerLens' processed GPT-2 (as gpt2-small-res-jb), else {}",
         )
-    return bool((stated or {}).get("center_writing_weights", False))
+    return isinstance(stated, Mapping) and bool(stated.get("center_writing_weights", False))
 
 
 def _neuronpedia_id(model: Mapping[str, Any]) -> str | None:
@@ -247,7 +278,7 @@ def _neuronpedia_id(model: Mapping[str, Any]) -> str | None:
 
 def _pursuit(fields: _Fields) -> dict[str, Any]:
     return {
-        "residual_threshold": fields["residual_threshold"],
-        "max_iterations": fields.values.get("max_iterations"),
+        "residual_threshold": fields.number("residual_threshold"),
+        "max_iterations": fields.optional(int, "max_iterations"),
         "stop_on_duplicate_support": fields.flag("stop_on_duplicate_support"),
     }

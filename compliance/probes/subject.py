@@ -17,11 +17,11 @@ the lengths that SAEs were trained on.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +45,9 @@ from transformers import (
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils import logging
 
+from compliance.documents import open_file
 from compliance.errors import ProbeError, SubjectError
-from compliance.probes.files import digest_files, pickles_in
+from compliance.probes.files import MAX_JSON, check_header, digest_files, pickles_in, read_json
 from compliance.probes.hooks import block_count
 from compliance.probes.processors import (
     PROCESSOR_FILES,
@@ -55,6 +56,7 @@ from compliance.probes.processors import (
     load_processor,
 )
 from compliance.records.audit import SubjectConfig
+from compliance.records.bounds import refuse_crowded
 from compliance.records.subject import ModelFacts
 
 ATTENTION = "eager"
@@ -92,6 +94,20 @@ _ENCODERS: dict[str, type[PreTrainedModel]] = {
 """Vision encoders by ``model_type``."""
 
 _FETCHED = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
+MAX_SETTINGS = 4_000_000
+"""Bytes of a file of settings; an image classifier of 22,000 classes has 1.5 million."""
+
+MAX_GROWTH = 16
+"""How many times more numbers a model may have than its files: packed weights hold eight in one."""
+
+MOST_LABELS = 100_000
+"""Classes that a classifier may have."""
+
+SPARE = 10_000_000
+"""Numbers that a model may have besides, such as masks and tables of positions."""
+
+_SETTINGS = frozenset({"config.json", "generation_config.json", *PROCESSOR_FILES})
+_LAYERS = re.compile(r"layers?$|depths?$|blocks$|labels$|experts$")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _HUB_ID = re.compile(r"\w[\w.-]*(/[\w.-]+)?")
 
@@ -133,7 +149,12 @@ def _load(config: SubjectConfig, folder: Path, pictures: bool) -> Subject:
         files, options = _check_gguf(source.path)
     else:
         files, options = _check_folder(source.path, source.name), {}
+    stored = _stored_gguf(source.path) if options else _stored(files)
+    if not options:
+        _check_counts(_settings(source), source.name, stored)
     found = _load_config(source, options)
+    _check_counts(found.to_dict(), source.name, stored)
+    _check_size(found, source, stored)
     if found.model_type in _ENCODERS:
         return _load_encoder(source, config, found, files)
     _check_tokenizer(source.name, files)
@@ -165,6 +186,54 @@ def _load_encoder(
     processor = load_image_processor(source.home, source.name)
     facts = _facts(source, model, files, templated=False)
     return Subject(model=model, tokenizer=None, facts=facts, processor=processor)
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """What the files of weights hold."""
+
+    tensors: int
+    numbers: int
+
+
+def _stored(files: _Files) -> _Stored:
+    tensors = numbers = 0
+    for path in files.weights:
+        with safe_open(path, framework="pt") as weights:
+            keys = list(weights.keys())
+            tensors += len(keys)
+            numbers += sum(prod(weights.get_slice(key).get_shape()) for key in keys)
+    return _Stored(tensors, numbers)
+
+
+def _stored_gguf(path: Path) -> _Stored:
+    """By its header; its bytes stand for its numbers, of which none takes less than one bit."""
+    with open_file(path) as stream:
+        head = stream.read(16)
+    return _Stored(int.from_bytes(head[8:], "little"), path.stat().st_size)
+
+
+def _check_size(found: PreTrainedConfig, source: _Source, stored: _Stored) -> None:
+    """Refuse a model that config.json makes far larger than its files, before it takes memory."""
+    kind = _model_class(found)
+    if found.model_type in _ENCODERS:
+        make, own = kind._from_config, getattr(found, "vision_config", found)
+    else:
+        make, own = kind.from_config, found
+    try:
+        with torch.device("meta"):
+            # What config.json itself may say of attention could be code of the hub's.
+            model = make(own, attn_implementation=ATTENTION)
+    except Exception as error:  # whatever settings that do not fit make transformers raise
+        raise _cannot_load(source.name, error) from error
+    parts = (*model.parameters(), *model.buffers())
+    numbers = sum(part.numel() for part in parts)
+    if numbers > MAX_GROWTH * stored.numbers + SPARE:
+        raise SubjectError(
+            f"{source.name}: config.json describes {numbers:,} numbers, its files hold "
+            f"{stored.numbers:,}",
+            hint="the weights are of another model than config.json describes",
+        )
 
 
 @contextmanager
@@ -243,8 +312,11 @@ def _fetch(name: str, revision: str | None) -> Path:
 
 
 def _check_gguf(path: Path) -> tuple[_Files, dict[str, Any]]:
-    with path.open("rb") as stream:
-        magic = stream.read(4)
+    try:
+        with open_file(path) as stream:
+            magic = stream.read(4)
+    except OSError as error:
+        raise SubjectError(f"{path.name}: cannot be read: {error.strerror}") from error
     if magic != b"GGUF":
         raise SubjectError(f"{path.name}: starts with {magic!r}, expected b'GGUF'")
     files = _Files(weights=(path,), tokenizer=(path,), config=None)
@@ -291,6 +363,8 @@ def _weights_in(folder: Path, name: str) -> tuple[Path, ...]:
         raise SubjectError(f"{name}: has no weights, expected model.safetensors")
     for path in files:
         _check_whole(path, name)
+    for path in folder.glob("*.json"):
+        _check_json(path, name)
     if (folder / INDEX_FILE).is_file():
         _check_index(folder, name, {path.name for path in files})
     return files
@@ -298,20 +372,63 @@ def _weights_in(folder: Path, name: str) -> tuple[Path, ...]:
 
 def _check_whole(path: Path, name: str) -> None:
     try:
+        check_header(path)
         with safe_open(path, framework="pt"):
             return
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError) as error:
         raise SubjectError(
             f"{name}: {path.name} cannot be read: {error}",
             hint="the file is damaged or was cut off; copy it again",
         ) from error
 
 
+def _check_json(path: Path, name: str) -> None:
+    """Refuse a file that would take much memory before transformers makes values of it."""
+    most = MAX_SETTINGS if path.name in _SETTINGS else MAX_JSON
+    try:
+        with open_file(path) as file:
+            data = file.read(most + 1)
+        if len(data) > most:
+            raise ValueError(f"larger than {most:,} bytes")
+        refuse_crowded(data)
+    except (OSError, ValueError) as error:
+        raise SubjectError(f"{name}: {path.name} cannot be read: {error}") from error
+
+
+def _settings(source: _Source) -> Any:
+    try:
+        return read_json(source.home / "config.json")
+    except (OSError, ValueError) as error:
+        raise SubjectError(f"{source.name}: cannot be loaded: config.json: {error}") from error
+
+
+def _check_counts(settings: Any, name: str, stored: _Stored) -> None:
+    """Refuse more layers than there are tensors: building them would never end."""
+    for key, value in _numbers(settings):
+        most = MOST_LABELS if key.endswith("labels") else max(stored.tensors, 128)
+        if value > most and _LAYERS.search(key):
+            raise SubjectError(
+                f"{name}: {key} is {str(value)[:40]}, there are {stored.tensors} tensors",
+                hint="the weights are of another model than its settings describe",
+            )
+
+
+def _numbers(value: object, key: str = "") -> Iterator[tuple[str, int]]:
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _numbers(inner, str(name))
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _numbers(inner, key)
+    elif isinstance(value, int) and not isinstance(value, bool):
+        yield key, value
+
+
 def _check_index(folder: Path, name: str, present: set[str]) -> None:
     try:
-        index = json.loads((folder / INDEX_FILE).read_text(encoding="utf-8"))
-        wanted = set(index["weight_map"].values())
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        index = read_json(folder / INDEX_FILE)
+        wanted = {str(file) for file in index["weight_map"].values()}
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise SubjectError(f"{name}: {INDEX_FILE} cannot be read: {error!r}") from error
     if missing := sorted(wanted - present):
         raise SubjectError(f"{name}: {INDEX_FILE} names {missing[0]}, which is not there")

@@ -12,13 +12,15 @@ strips them is followed. Items with a picture are prepared in ``inputs.py``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numpy as np
-from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from compliance.errors import ProbeError
@@ -26,6 +28,9 @@ from compliance.records.suite import Item
 
 if TYPE_CHECKING:
     import PIL.Image
+
+TEMPLATE_SECONDS = 5.0
+"""How long a chat template may take for one item; they take milliseconds."""
 
 _MARK = "\ue000{}\ue001"
 _BETWEEN = "\n\n"
@@ -314,8 +319,8 @@ def _templated(
             for turn, one in zip(turns, words, strict=True)
         ]
         try:
-            return tokenizer.apply_chat_template(said, chat_template=template, tokenize=False)
-        except TemplateError as error:
+            return apply_template(said, tokenizer, template)
+        except Exception as error:  # a template is a program, and raises what it likes
             raise ProbeError(
                 f"item {item.id}: the model's chat template refuses it: {error}",
                 hint="such as a system message, or two turns of one role in a row",
@@ -332,6 +337,37 @@ def _templated(
         f"item {item.id}: the model's chat template rewrites its content",
         hint="regions cannot be found in rewritten text; use another template or item",
     )
+
+
+def apply_template(
+    turns: Sequence[Mapping[str, Any]], tokenizer: PreTrainedTokenizerBase, template: str
+) -> str:
+    """Write turns as a chat template says, which is a stranger's program in Jinja's sandbox.
+
+    Raises:
+        TimeoutError: It does not come to an end in time. Only the main thread can be stopped.
+        Exception: Whatever the template raises.
+    """
+    with _in_time(TEMPLATE_SECONDS):
+        return tokenizer.apply_chat_template(list(turns), chat_template=template, tokenize=False)
+
+
+@contextmanager
+def _in_time(seconds: float) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_: object) -> NoReturn:
+        raise TimeoutError(f"it takes longer than {seconds:g} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _content(turn: _Turn, words: str, chat: Chat) -> str | list[dict[str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 
+from compliance.documents import open_file
 from compliance.errors import SuiteError
 from compliance.records.suite import Image, Item, Label
 from compliance.records.suite_report import PictureReport
@@ -34,7 +35,7 @@ def _is_unchanged(suite: Suite, image: Image) -> bool:
         raise SuiteError(f"suite {suite.datasheet.name}: its pictures are in no folder")
     path = suite.folder / image.path
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise SuiteError(

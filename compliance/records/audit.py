@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from compliance.records.base import SCHEMA_VERSION, Record
+from compliance.records.base import SCHEMA_VERSION, Digest, Record
+from compliance.records.names import Name
 from compliance.records.suite import Label, Language, Modality, Region, Slug
 
 Fraction01 = Annotated[float, Field(gt=0, lt=1)]
@@ -150,6 +151,17 @@ class Robustness(Record):
     """Benign confirm items of each language on which the model runs on the reconstruction."""
 
 
+AUTHORITY = r"https?://[^\s/@?#]+([/?]\S*)?"
+"""Address of a time-stamp authority; no name and password, since it is kept with the run."""
+
+
+class TimeStamps(Record):
+    """Who proves at which moment something was there (RFC 3161)."""
+
+    authority: Annotated[str, Field(pattern=f"^{AUTHORITY}$")]
+    """Its address, such as ``https://tsa.example/tsr``."""
+
+
 class AuditConfig(Record):
     """``audit.yaml``. Everything omitted has the default shown here, and the plan prints it."""
 
@@ -169,6 +181,13 @@ class AuditConfig(Record):
 
     robustness: Robustness = Robustness()
     subset: Subset | None = None
+    signatures: dict[Slug, Annotated[int, Field(ge=1, le=20)]] = {}
+    """How many persons are to sign the pack in each role after the report, such as ``reviewer``.
+    The issuer signs in any case."""
+
+    time_stamps: TimeStamps | None = None
+    """Absent: all times are by the signer's own clock."""
+
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 20260101
 
     @model_validator(mode="after")
@@ -176,6 +195,8 @@ class AuditConfig(Record):
         concepts = [probe.concept for probe in self.probes]
         if len(set(concepts)) != len(concepts):
             raise ValueError("probes: each concept may appear once; one locked probe per concept")
+        if "issuer" in self.signatures:
+            raise ValueError("signatures: the issuer signs in any case, and is not counted")
         if len(set(self.languages)) != len(self.languages):
             raise ValueError("languages: a language appears twice")
         if self.claims.reference_language not in self.languages:
@@ -193,9 +214,13 @@ class Declared(Record):
     not_applicable: str | None = None
     """The reason; a fact is not applicable only with one."""
 
+    withheld: Digest | None = None
+    """Salted digest of one of both, in a copy of a pack that does not show it; never by hand."""
+
     @model_validator(mode="after")
     def _one(self) -> "Declared":
-        if (self.text is None) == (self.not_applicable is None):
+        given = [self.text, self.not_applicable, self.withheld]
+        if given.count(None) != 2:
             raise ValueError("give either 'text', or 'not_applicable' with its reason")
         return self
 
@@ -208,6 +233,6 @@ class SystemFacts(Record):
 
     schema_version: Literal["1.0"] = SCHEMA_VERSION
     name: Slug
-    title: str
-    version: str
+    title: Name
+    version: Name
     declared: dict[str, Declared] = {}

@@ -1,12 +1,15 @@
 """``evidence.json``: everything a pack states, in one canonical document."""
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from compliance.records.audit import SystemFacts
 from compliance.records.base import SCHEMA_VERSION, Record
 from compliance.records.finding import Finding, Result
 from compliance.records.plan import Lock, Plan
 from compliance.records.subject import Environment
+from compliance.records.suite import Slug
 from compliance.records.validation import Validation
 
 
@@ -38,6 +41,9 @@ class Evidence(Record):
 
     environment: Environment
     law: LawFacts
+
+    required_signatures: dict[Slug, Annotated[int, Field(ge=1)]] = {}
+    """How many persons are to sign in each role after the report, as ``audit.yaml`` says."""
 
     validation: Validation | None = None
     """How often the method errs where the answer is known. Absent: no such record was attached."""

@@ -95,12 +95,14 @@ class ResultRow(Record):
 
 
 class Declaration(Record):
-    """One declared fact. Neither ``text`` nor ``not_applicable``: it is missing."""
+    """One declared fact. None of ``text``, ``not_applicable`` and ``withheld``: it is missing."""
 
     key: Text
     prompt: Text
     text: Text | None = None
     not_applicable: Text | None = None
+    withheld: Text | None = None
+    """Its salted digest, in a copy of a pack that does not show it."""
 
 
 class GapView(Record):
@@ -148,7 +150,8 @@ class ProvisionSection(Record):
     amendments: Text | None
     where_appropriate: bool
     status: Text
-    """``measured``, ``declared``, ``not-applicable``, ``not-covered``; empty for a container."""
+    """``measured``, ``declared``, ``withheld``, ``not-applicable``, ``not-covered``; empty for a
+    container."""
 
     status_label: Text
     declarations: tuple[Declaration, ...]
@@ -408,6 +411,15 @@ class TrailSection(Record):
     """What the order of the steps comes to."""
 
     openings: Text
+    runs: Text
+    """How many runs there were in this folder, and what became of the others."""
+
+    deviations: tuple[Text, ...]
+    """Each one that was stated, of this run or of none; see `TrailSection.none_stated`."""
+
+    none_stated: Text
+    """Where there is no deviation, that there is none."""
+
     rows: tuple[TrailRow, ...]
     notes: tuple[Text, ...]
     """What the trail does not prove, and where it ends."""

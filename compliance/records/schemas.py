@@ -10,27 +10,39 @@ from pathlib import Path
 
 from compliance.records.audit import AuditConfig, SystemFacts
 from compliance.records.base import Record
+from compliance.records.earlier import EarlierPack
 from compliance.records.evidence import Evidence
-from compliance.records.pack import PackedItem
+from compliance.records.pack import Disclosure, PackedItem, PartItem, Salts, WithheldItem
 from compliance.records.plan import Lock, Plan
+from compliance.records.redaction import Redaction
+from compliance.records.report import Report
 from compliance.records.statement import Envelope, Statement
 from compliance.records.suite import Datasheet, Item
-from compliance.records.trail import Entry
+from compliance.records.trail import ConsistencyProof, Entry, InclusionProof
 from compliance.records.verification import Verification
 
 SCHEMAS: dict[str, type[Record]] = {
     "audit": AuditConfig,
     "system": SystemFacts,
+    "redaction": Redaction,
     "suite": Datasheet,
     "item": Item,
     "plan": Plan,
     "lock": Lock,
     "evidence": Evidence,
     "packed-item": PackedItem,
+    "part-item": PartItem,
+    "withheld-item": WithheldItem,
+    "salts": Salts,
+    "disclosure": Disclosure,
     "trail-entry": Entry,
+    "inclusion-proof": InclusionProof,
+    "consistency-proof": ConsistencyProof,
     "statement": Statement,
     "envelope": Envelope,
     "verification": Verification,
+    "report": Report,
+    "earlier-pack": EarlierPack,
 }
 """Records by the name of their schema's file."""
 

@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 
 from compliance.records.base import Digest, Record
-from compliance.records.pack import Version
+from compliance.records.names import Name
+from compliance.records.pack import Profile, Version
 from compliance.records.suite import Slug
 from compliance.records.trail import UtcTime
 
@@ -45,10 +46,13 @@ class Predicate(Record):
     """Root digest of the pack this one follows. Absent: it is the first."""
 
     root_digest: Digest
+    profile: Profile | None = None
+    """For whom this copy of the pack is. Absent: it is the original."""
+
     role: Slug
     """``issuer``, or the role of someone who signed later, such as ``reviewer``."""
 
-    signed_by: str | None = None
+    signed_by: Name | None = None
     """Name and function of the responsible person, in their own words."""
 
     signed_at: UtcTime

@@ -14,6 +14,7 @@ from pydantic import (
 )
 
 from compliance.records.base import SCHEMA_VERSION, Digest, Record
+from compliance.records.names import Name, Prose, check_cell
 
 
 def check_language(tag: str) -> str:
@@ -39,6 +40,9 @@ def check_one_line(text: str) -> str:
 
 Line = Annotated[str, AfterValidator(check_one_line)]
 """Text that stands in CSV tables: no control characters and no line separators."""
+
+TableText = Annotated[Line, AfterValidator(check_cell)]
+"""The same where a person may open the table in a spreadsheet."""
 
 Language = Annotated[str, AfterValidator(check_language)]
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64)]
@@ -187,10 +191,10 @@ class Item(Record):
 
     origin: Origin
 
-    reviewed: Line | None = None
+    reviewed: TableText | None = None
     """Who reviewed it, and whether blind. Absent: no person has."""
 
-    source: Line
+    source: TableText
 
     licence: Line
 
@@ -227,8 +231,8 @@ class Item(Record):
 class ConceptSheet(Record):
     """What a suite means by a concept."""
 
-    title: str
-    definition: str
+    title: Name
+    definition: Prose
     region: Region = "user"
     """Whose tokens a probe reads: the user's, the assistant's, or the last token alone."""
 
@@ -239,10 +243,10 @@ class Datasheet(Record):
     schema_version: Literal["1.0"] = SCHEMA_VERSION
     name: Slug
     version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")]
-    title: str
-    description: str
-    licence: str
-    sources: Annotated[tuple[str, ...], Field(min_length=1)]
+    title: Name
+    description: Prose
+    licence: Prose
+    sources: Annotated[tuple[Prose, ...], Field(min_length=1)]
     languages: Annotated[tuple[Language, ...], Field(min_length=1)]
     concepts: Annotated[dict[Slug, ConceptSheet], Field(min_length=1)]
     neutral: Line | None = None
@@ -255,12 +259,12 @@ class Datasheet(Record):
     """Whether each group holds a positive and its hard negative. ``false``: items of one label
     only, so that no statistic can pair a positive with a hard negative."""
 
-    translation: str
+    translation: Prose
     """How the languages other than the first came about, and by what."""
-    reviewers: tuple[str, ...] = ()
-    agreement: str | None = None
+    reviewers: tuple[Name, ...] = ()
+    agreement: Prose | None = None
     """Agreement between labellers (kappa) where labels were doubled."""
-    known_gaps: tuple[str, ...] = ()
+    known_gaps: tuple[Prose, ...] = ()
 
     @model_serializer(mode="wrap")
     def _without_default_pairing(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -58,7 +58,7 @@ from compliance.reports.messages import load_messages
 from compliance.reports.numbers import in_sentence, write_count, write_percent, written_in
 from compliance.reports.observed import Observed
 from compliance.reports.tables import shown_ids
-from compliance.reports.trail import shortened, trail_section
+from compliance.reports.trail import deviation_notices, shortened, trail_section
 from compliance.reports.translated import catalog_in, passages
 
 
@@ -117,7 +117,7 @@ def _report(
         identity=_identity(ctx, pack_id, version, _moment(ctx, moment)),
         lead=_lead(ctx),
         error=error_sentence(ctx, errs.number),
-        notices=tuple(_notices(ctx, len(missing))),
+        notices=(*deviation_notices(ctx, trail), *_notices(ctx, len(missing))),
         matrices=_matrices(ctx),
         counts=_counts(ctx),
         any_qualified=any(finding.qualifiers for finding in evidence.findings),
@@ -272,9 +272,25 @@ def _notices(ctx: Context, missing: int) -> Iterable[str]:
         )
     if not (plan.claims.justification or "").strip():
         yield words["justification"]
+    yield from _withheld(ctx)
     if missing:
         yield words["gaps"].format(missing=missing, all=len(ctx.catalog.declared_keys()))
     yield words["caution"].format(caution=ctx.catalog.law.meta.caution)
+
+
+def _withheld(ctx: Context) -> Iterable[str]:
+    """How much is not shown, of the items and of what was declared."""
+    words, declared = ctx.words.notices, ctx.evidence.system.declared.values()
+    facts = sum(fact.withheld is not None for fact in declared)
+    seen = ctx.observed
+    if seen is not None and seen.withheld:
+        yield words["withheld_items"].format(
+            count=write_count(seen.withheld), all=write_count(seen.run)
+        )
+    for path in seen.withheld_files if seen is not None else ():
+        yield words["withheld_file"].format(path=path)
+    if facts:
+        yield words["withheld_facts"].format(count=facts, all=len(declared))
 
 
 def _qualifier_notices(ctx: Context) -> Iterable[str]:

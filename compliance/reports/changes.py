@@ -2,19 +2,22 @@
 
     changes(ctx, Earlier(version="1.0.0", pack_id="demo-1.0.0", root_digest=..., evidence=...))
 
-What differs is listed, and said where nothing does. Numbers of the earlier pack are printed as
-words beside this pack's own, since one address belongs to one number of one pack. Nothing is
-tested here: a difference can be chance.
+What differs is listed, and said where nothing does. Numbers of the earlier pack, and those of a
+comparison, are printed as words beside this pack's own, since one address belongs to one number of
+one pack. Nothing is computed here: differences and their tests come with a `Comparison`.
 """
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pydantic import JsonValue
 
 from compliance.catalog import answer, display
+from compliance.records.audit import SystemFacts
 from compliance.records.base import digest_bytes, to_json
+from compliance.records.comparison import Comparison, MeasureChange, Reading
+from compliance.records.earlier import DeclaredChange
 from compliance.records.evidence import Evidence
 from compliance.records.finding import Verdict
 from compliance.records.plan import Cell, Plan
@@ -31,7 +34,7 @@ from compliance.records.suite import SuiteFacts
 from compliance.reports.context import Context, anchor, cell_anchor
 from compliance.reports.law import provision_anchor
 from compliance.reports.locked import describe_features, locked_probe
-from compliance.reports.numbers import Numbers, write_count
+from compliance.reports.numbers import Numbers, write, write_count, write_interval, write_p
 from compliance.reports.tables import plain
 from compliance.reports.trail import shortened
 
@@ -56,6 +59,11 @@ class Earlier:
     pack_id: str
     root_digest: str
     evidence: Evidence
+    declared: Mapping[str, DeclaredChange] = field(default_factory=dict)
+    """See `declared_changes`: the words of the earlier pack itself are not at hand."""
+
+    comparison: Comparison | None = None
+    """Tests of the main numbers on the items of both packs. None: none were made."""
 
 
 def changes(ctx: Context, earlier: Earlier | None) -> ChangesSection:
@@ -68,9 +76,10 @@ def changes(ctx: Context, earlier: Earlier | None) -> ChangesSection:
     words = ctx.words.changes
     if earlier is None:
         return ChangesSection(intro=(words["first"],), earlier=(), parts=())
-    before = earlier.evidence
+    before, tested = earlier.evidence, earlier.comparison
+    about_tests = words["no_test"] if tested is None else words["tested"]
     return ChangesSection(
-        intro=(words["intro"], words["no_test"], words["judgement"]),
+        intro=(words["intro"], about_tests, words["judgement"]),
         earlier=(
             Fact(label=words["version"], value=earlier.version),
             Fact(label=words["pack"], value=earlier.pack_id),
@@ -78,9 +87,10 @@ def changes(ctx: Context, earlier: Earlier | None) -> ChangesSection:
         ),
         parts=(
             *(_compared(ctx, key, sides(ctx, before)) for key, sides in _COMPARED.items()),
-            _declared(ctx, before),
+            _declared(ctx, earlier.declared),
             _verdicts(ctx, before),
             _numbers(ctx, before),
+            *(() if tested is None else (_tests(ctx, tested),)),
         ),
     )
 
@@ -220,23 +230,29 @@ def _paired(
         yield key, before.get(key), now.get(key)
 
 
-def _declared(ctx: Context, earlier: Evidence) -> Section:
+def declared_changes(before: SystemFacts, now: SystemFacts) -> dict[str, DeclaredChange]:
+    """By key, where what was declared in words differs; a blank text was not declared."""
+    found: dict[str, DeclaredChange] = {}
+    for key in sorted({*before.declared, *now.declared}):
+        then, today = answer(before, key), answer(now, key)
+        if then != today:
+            found[key] = "added" if then is None else "removed" if today is None else "changed"
+    return found
+
+
+def _declared(ctx: Context, changes: Mapping[str, DeclaredChange]) -> Section:
     """Which declared facts differ. The words are the provider's, so they stand with the law."""
     words = ctx.words.changes
-    rows = []
-    for declared, provision in ctx.catalog.declared_keys():
-        before, now = (answer(s, declared.key) for s in (earlier.system, ctx.evidence.system))
-        if before == now:
-            continue
-        change = "added" if before is None else "removed" if now is None else "changed"
-        rows.append(
-            TableRow(
-                title=display(provision.id),
-                name=declared.key,
-                anchor=provision_anchor(provision),
-                entries=(Entry(text=words[change]),),
-            )
+    rows = [
+        TableRow(
+            title=display(provision.id),
+            name=declared.key,
+            anchor=provision_anchor(provision),
+            entries=(Entry(text=words[changes[declared.key]]),),
         )
+        for declared, provision in ctx.catalog.declared_keys()
+        if declared.key in changes
+    ]
     return _part(ctx, "declared", (words["change"],), [RowGroup(rows=tuple(rows))])
 
 
@@ -326,3 +342,67 @@ def _as_text(then: Numbers, result_id: str) -> str:
     if number.text is None:
         return number.short or number.reason or ""
     return f"{number.text} ({number.interval})" if number.interval else number.text
+
+
+def _tests(ctx: Context, found: Comparison) -> Section:
+    """Each main number on the items of both packs, and whether its change is more than chance."""
+    words = ctx.words.changes
+    readings = [change.reading for change in found.measures]
+    counted = words["tests_counted"].format(
+        worse=readings.count(Reading.WORSE),
+        better=readings.count(Reading.BETTER),
+        same=readings.count(Reading.NO_CHANGE),
+        not_comparable=readings.count(Reading.NOT_COMPARABLE),
+    )
+    said = [counted, *(words[f"tests_{key}"] for key in _left_out(found))]
+    columns = ("before", "now", "difference", "p_holm", "shared_items", "reading")
+    groups: dict[str, list[TableRow]] = {}
+    for change in found.measures:
+        groups.setdefault(change.measure, []).append(_test_row(ctx, change))
+    return _part(
+        ctx, "tests", [words[column] for column in columns],
+        [RowGroup(heading=ctx.numbers.describe(name)[1], rows=tuple(rows))
+         for name, rows in groups.items()],
+        " ".join(said) if found.measures else "",
+    )  # fmt: skip
+
+
+def _left_out(found: Comparison) -> Iterator[str]:
+    """What must be said of the items behind the tests."""
+    compared = [change for change in found.measures if change.difference is not None]
+    if any(c.items_shared < max(c.items_before, c.items_now) for c in compared):
+        yield "partial"
+    if any(change.items_changed for change in compared):
+        yield "other_contents"
+    if any(change.items_unchecked for change in compared):
+        yield "unchecked"
+
+
+def _test_row(ctx: Context, change: MeasureChange) -> TableRow:
+    words, kind = ctx.words.changes, ctx.numbers.describe(change.measure)[0]
+    cell = change.cell
+    planned = any(cell == one for one in ctx.plan.cells)
+    shared = words["shared_of"].format(
+        shared=write_count(change.items_shared),
+        before=write_count(change.items_before),
+        now=write_count(change.items_now),
+    )
+    if change.difference is None:
+        nothing, why = ctx.words.unknown["short"], words[f"why_{change.reason}"]
+        texts = [nothing] * 4 + [shared, words["reading_not-comparable"].format(why=why)]
+    else:
+        texts = [
+            write(change.before, kind), write(change.now, kind), _difference(change, kind),
+            write_p(change.p_holm), shared, words[f"reading_{change.reading}"],
+        ]  # fmt: skip
+    return TableRow(
+        title=f"{ctx.concept_title(cell.concept)}: {ctx.place(cell)}",
+        anchor=cell_anchor(cell) if planned else None,
+        entries=tuple(Entry(text=text) for text in texts),
+    )
+
+
+def _difference(change: MeasureChange, kind: str) -> str:
+    """With its interval; of shares in points."""
+    unit = "auroc-difference" if kind == "auroc" else "signed-points"
+    return f"{write(change.difference, unit)} ({write_interval(change.low, change.high, unit)})"

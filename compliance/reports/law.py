@@ -216,14 +216,20 @@ def _declarations(ctx: Context, rule: MappingRule) -> tuple[Declaration, ...]:
 
 
 def _given(declarations: tuple[Declaration, ...]) -> int:
-    return sum(bool(d.text or d.not_applicable) for d in declarations)
+    return sum(bool(d.text or d.not_applicable or d.withheld) for d in declarations)
 
 
 def _declaration(ctx: Context, key: str, prompt: str) -> Declaration:
     given = answer(ctx.evidence.system, key)
     if given is None:
         return Declaration(key=key, prompt=prompt)
-    return Declaration(key=key, prompt=prompt, text=given.text, not_applicable=given.not_applicable)
+    return Declaration(
+        key=key,
+        prompt=prompt,
+        text=given.text,
+        not_applicable=given.not_applicable,
+        withheld=given.withheld,
+    )
 
 
 def _status(ctx: Context, rule: MappingRule, declarations: tuple[Declaration, ...]) -> str:
@@ -232,6 +238,8 @@ def _status(ctx: Context, rule: MappingRule, declarations: tuple[Declaration, ..
         return "measured"
     if any(declaration.text for declaration in declarations):
         return "declared"
+    if any(declaration.withheld for declaration in declarations):
+        return "withheld"
     if declarations and all(declaration.not_applicable for declaration in declarations):
         return "not-applicable"
     return "not-covered"

@@ -29,6 +29,13 @@ YAML_BEGIN_ALL = "# sae-compliance:begin, with the --- above and below"
 YAML_END = "# sae-compliance:end"
 MODEL_INDEX = "model-index"
 
+MAX_BYTES = 4_000_000
+"""Of a README."""
+
+MAX_LEVELS = 64
+MAX_EVENTS = 50_000
+"""Levels, and keys, values and ends, of the front matter."""
+
 EVAL_RESULTS = "sae-compliance.yaml"
 """File below ``.eval_results/`` of a model's repository."""
 
@@ -41,7 +48,7 @@ _FRONT = re.compile(
 """The hub's: moon-landing ViewMarkdown.ts, as quoted in huggingface_hub/repocard.py."""
 
 _LINE = re.compile(r"([^\r\n]*)(?:\r\n|\r|\n)|([^\r\n]+)\Z")
-_FENCE = re.compile(r" {0,3}((?:(?:[-*+]|\d{1,9}[.)]) +)*)(`{3,}(?!.*`)|~{3,})")
+_FENCE = re.compile(r" {0,3}((?:(?:[-*+]|\d{1,9}[.)]) +)*)(`{3,}+(?!.*`)|~{3,}+)")
 
 
 @dataclass(frozen=True)
@@ -111,6 +118,8 @@ class _Edit:
     name: str
 
     def decoded(self, data: bytes) -> str:
+        if len(data) > MAX_BYTES:
+            raise ReportError(f"{self.name}: larger than {MAX_BYTES} bytes")
         try:
             return data.decode("utf-8")
         except UnicodeDecodeError as error:
@@ -311,7 +320,16 @@ def _outside_code(lines: Iterable[_Line]) -> tuple[list[_Line], _Line | None]:
 
 
 def _events(text: str) -> list[yaml.Event]:
-    return list(yaml.parse(text, Loader=yaml.SafeLoader))
+    found, depth = [], 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        found.append(event)
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_LEVELS or len(found) > MAX_EVENTS:
+            raise yaml.MarkedYAMLError(
+                problem="too long or too deep", problem_mark=event.start_mark
+            )
+    return found
 
 
 def _root_column(events: list[yaml.Event]) -> int:

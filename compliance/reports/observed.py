@@ -38,5 +38,14 @@ class Observed:
     firing: pd.DataFrame
     """``confirm/firing.parquet``."""
 
+    run: int = 0
+    """Items of all splits."""
+
+    withheld: int = 0
+    """Those of them whose words and pictures are not shown."""
+
+    withheld_files: tuple[str, ...] = ()
+    """Observation tables that are not shown."""
+
     gallery: Gallery | None = None
     """What it saw of pictures; None where no cell has any."""

@@ -3,13 +3,14 @@
 The trail is read before the entry that records the report itself can be written, so it ends there.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from compliance.records.base import digest_of
 from compliance.records.report import TrailRow, TrailSection, TrailStep
 from compliance.records.trail import Entry
 from compliance.reports.context import Context
 from compliance.reports.numbers import write_count
+from compliance.trail import of_run, openings, openings_of, run_name
 
 KINDS = (
     "suite-registered",
@@ -20,12 +21,22 @@ KINDS = (
     "confirmation-opened",
     "assessed",
     "report-built",
+    "deviation",
+    "reviewed",
+    "approved",
+    "released",
+    "signed",
+    "superseded",
+    "withdrawn",
+    "time-stamped",
+    "key-changed",
     "torn-tail",
 )
 """Kinds of entries that there are words for."""
 
+STAMPED = "time-stamped"
 PASSES = ("fit", "confirm")
-NAMED = ("digest", "lock", "evidence")
+NAMED = ("digest", "lock", "evidence", "root")
 """Facts that hold the digest of what an entry is about."""
 
 SHORT = len("sha256:") + 12
@@ -42,20 +53,62 @@ def trail_section(ctx: Context, entries: Sequence[Entry] | None) -> TrailSection
     words = ctx.words.trail
     if entries is None:
         return TrailSection(
-            steps=(), order=words["absent"], openings="", rows=(), notes=(words["chain"],)
-        )
-    steps = _steps(ctx, entries)
+            steps=(), order=words["absent"], openings="", runs="", deviations=(), none_stated="",
+            rows=(), notes=(words["chain"], words["clock"]),
+        )  # fmt: skip
+    run = run_name(ctx.plan)
+    steps = _steps(ctx, of_run(entries, run))
+    stated = tuple(_stated(ctx, entries))
     return TrailSection(
         steps=tuple(_step(ctx, key, entry) for key, entry in steps.items()),
         order=_order(ctx, steps),
-        openings=_openings(ctx, entries),
-        rows=tuple(_row(ctx, entry) for entry in entries),
-        notes=(words["chain"], words["ends"]),
+        openings=_openings(ctx, entries, run),
+        runs=_runs(ctx, entries, run),
+        deviations=tuple(words["deviation_stated"].format(**facts) for facts in stated),
+        none_stated="" if stated else words["no_deviation"],
+        rows=tuple(_row(ctx, entry, run) for entry in entries),
+        notes=(words["chain"], _times(ctx, entries), words["ends"]),
     )
 
 
+def deviation_notices(ctx: Context, entries: Sequence[Entry] | None) -> Iterator[str]:
+    """What the first page says of deviations that were stated."""
+    for facts in _stated(ctx, entries or ()):
+        yield ctx.words.notices["deviation"].format(**facts)
+
+
+def _stated(ctx: Context, entries: Sequence[Entry]) -> Iterator[dict[str, object]]:
+    """Deviations of this run, and those stated for no run in particular."""
+    for entry in entries:
+        if entry.kind == "deviation" and entry.facts.get("run") in (None, run_name(ctx.plan)):
+            number = ctx.words.trail["entry"].format(number=entry.sequence)
+            yield {"entry": number, "actor": entry.actor, "text": entry.facts.get("text", "?")}
+
+
+def _runs(ctx: Context, entries: Sequence[Entry], run: str) -> str:
+    """Runs that were begun in this folder. One that was given up stays visible."""
+    words = ctx.words.trail
+    begun = {str(e.facts.get("run")) for e in entries if e.kind == "plan-frozen"} - {run}
+    if not begun:
+        return words["run_alone"]
+    built = {str(e.facts.get("run")) for e in entries if e.kind == "report-built"}
+    return words["run_others"].format(
+        plans=write_count(1 + len(begun)),
+        reported=write_count(len(begun & built)),
+        abandoned=write_count(len(begun - built)),
+        openings=write_count(len(openings(entries))),
+    )
+
+
+def _times(ctx: Context, entries: Sequence[Entry]) -> str:
+    """Whether an outside authority stamped heads of the trail."""
+    words = ctx.words.trail
+    stamped = [words["entry"].format(number=e.sequence) for e in entries if e.kind == STAMPED]
+    return words["stamped"].format(here=", ".join(stamped)) if stamped else words["clock"]
+
+
 def _steps(ctx: Context, entries: Sequence[Entry]) -> dict[str, Entry | None]:
-    """The entry of each step, in the order the steps need.
+    """The entry of each step of a run, in the order the steps need.
 
     Of the plan and the lock it is the one that names this evidence's own; of what must not come
     too early the first, of the assessment the last.
@@ -88,13 +141,15 @@ def _order(ctx: Context, steps: dict[str, Entry | None]) -> str:
     return words["in_order"]
 
 
-def _openings(ctx: Context, entries: Sequence[Entry]) -> str:
+def _openings(ctx: Context, entries: Sequence[Entry], run: str) -> str:
     """How often the test items were opened, and where this trail says so."""
     words, count = ctx.words.trail, ctx.evidence.confirm_openings
-    openings = [entry for entry in entries if entry.kind == "confirmation-opened"]
-    here = [words["entry"].format(number=entry.sequence) for entry in openings]
-    if not here:
+    own = openings(of_run(entries, run))
+    if not own:
         return words["opened_unseen"].format(count=count)
+    last, facts = own[-1]
+    lines = {*(line for line, _ in own), *openings_of(entries[:last], facts.get("groups") or ())}
+    here = [words["entry"].format(number=line) for line in sorted(lines)]
     key = "opened_once" if count == 1 else "opened_often"
     return words[key].format(count=count, here=", ".join(here))
 
@@ -108,12 +163,13 @@ def _step(ctx: Context, key: str, entry: Entry | None) -> TrailStep:
     )
 
 
-def _row(ctx: Context, entry: Entry) -> TrailRow:
+def _row(ctx: Context, entry: Entry, run: str) -> TrailRow:
+    what, other = _what(ctx, entry), entry.facts.get("run", run)
     named = next((entry.facts[key] for key in NAMED if key in entry.facts), None)
     return TrailRow(
         number=str(entry.sequence),
         at=_moment(entry.at),
-        what=_what(ctx, entry),
+        what=what if other == run else ctx.words.trail["of_run"].format(what=what, run=other),
         actor=entry.actor,
         about=None if named is None else shortened(str(named)),
         digest=shortened(entry.digest),
@@ -129,6 +185,7 @@ def _what(ctx: Context, entry: Entry) -> str:
     written = {
         "pass": words[str(name)] if name in PASSES else name,
         "items": _count(facts.get("items")),
+        "size": _count(facts.get("size")),
     }
     return words[entry.kind].format_map(_Facts({**facts, **written}))
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from compliance.documents import read_json_lines, read_yaml
+from compliance.documents import leads_out, read_json_lines, read_yaml
 from compliance.errors import ResourceError, SuiteError
 from compliance.records.base import canonical_bytes
 from compliance.records.suite import Datasheet, Item, Label, SuiteFacts, Variant
@@ -60,6 +60,8 @@ def load_suite(name: str, base: Path) -> Suite:
             each other, or a picture is not there.
     """
     folder = _folder(name, base)
+    for file in ("suite.yaml", "items.jsonl"):
+        _refuse_link_out(folder / file, folder, name)
     datasheet = read_yaml(folder / "suite.yaml", Datasheet, error=SuiteError)
     items = tuple(read_json_lines(folder / "items.jsonl", Item, error=SuiteError))
     check_items(items, datasheet)
@@ -258,11 +260,25 @@ def _refuse_other_carriers(items: tuple[Item, ...], datasheet: Datasheet) -> Non
 
 def _refuse_missing_pictures(items: tuple[Item, ...], datasheet: Datasheet, folder: Path) -> None:
     for item in items:
-        if item.image is not None and not (folder / item.image.path).is_file():
+        if item.image is None:
+            continue
+        path = folder / item.image.path
+        if not path.is_file():
             raise SuiteError(
                 f"suite {datasheet.name}, item {item.id}: {item.image.path} is not there",
                 hint="a suite's pictures lie in its folder, in 'images'; fetch it whole",
             )
+        _refuse_link_out(path, folder, datasheet.name)
+
+
+def _refuse_link_out(path: Path, folder: Path, name: str) -> None:
+    """What a suite's maker did not put into it is none of it."""
+    if leads_out(path, folder):
+        raise SuiteError(
+            f"suite {name}: {path.relative_to(folder).as_posix()} is a link that leads out of "
+            "the folder",
+            hint="put the file itself there",
+        )
 
 
 def normalised(item: Item) -> tuple[tuple[str, str], ...]:

@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from compliance.documents import open_file
 from compliance.errors import SuiteError
 from compliance.records.base import digest_bytes
 from compliance.records.suite import MAX_SIDE, Image
@@ -33,6 +34,9 @@ MAX_BYTES = 32 * 1024 * 1024
 """Of a picture's file."""
 
 MAX_PIXELS = MAX_SIDE * MAX_SIDE
+
+MAX_SCANS = 100
+"""Of a JPEG. Each takes time for every pixel of the picture, and may be some bytes long."""
 
 MAX_DESCRIPTION = 2000
 """Characters; what the record takes."""
@@ -70,6 +74,8 @@ def decode_picture(data: bytes, where: str) -> PIL.Image.Image:
         raise SuiteError(
             f"{where}: its content is not PNG, JPEG or WebP", hint="save it as one of these"
         )
+    if kind == "JPEG" and data.count(b"\xff\xda") > MAX_SCANS:
+        raise SuiteError(f"{where}: a JPEG of more than {MAX_SCANS} scans", hint="save it again")
     return _decoded(data, kind, where)
 
 
@@ -125,7 +131,8 @@ def read_picture(folder: Path, image: Image) -> PIL.Image.Image:
     """
     path = folder / image.path
     try:
-        data = path.read_bytes()
+        with open_file(path) as file:
+            data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise SuiteError(
             f"{path}: cannot be read: {error.strerror}", hint="fetch the suite again, whole"

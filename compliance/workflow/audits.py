@@ -19,11 +19,15 @@ from compliance.records.evidence import Evidence
 from compliance.records.plan import Lock, Plan
 from compliance.runs import make_run, open_run
 from compliance.storage import write_bytes
+from compliance.workflow.comparing import earlier_of
 from compliance.workflow.documents import Origin, reports
+from compliance.workflow.observed import pictures_of, used_items
 from compliance.workflow.stages import (
+    Key,
     assess_run,
     current_evidence,
     freeze_plan,
+    issuer,
     load_reader,
     load_suites,
     load_system,
@@ -97,7 +101,8 @@ def assess(audit_file: Path, progress: Progress = SILENT) -> Evidence:
     """
     config = read_yaml(audit_file, AuditConfig)
     run = open_run(audit_file.parent, config)
-    return assess_run(run, load_system(config, audit_file.parent), load_catalog(), progress)
+    system = load_system(config, audit_file.parent)
+    return assess_run(run, config, system, load_catalog(), progress)
 
 
 def report(
@@ -125,9 +130,12 @@ def report(
     run = open_run(folder, config)
     evidence = current_evidence(run, config, folder)
     parent = parent_of(evidence, folder)
+    suites, files = load_suites(config, folder), run.observations()
+    items = used_items(evidence.plan, suites)
     origin = Origin(
-        evidence, load_catalog(), next_version(evidence, parent), now(), run.observations(),
-        load_suites(config, folder), trail.read(run.trail), parent,
+        evidence, load_catalog(), next_version(evidence, parent and parent.as_parent()), now(),
+        files, items, pictures_of(suites), trail.read(run.trail),
+        parent and earlier_of(parent, evidence, files, items),
     )  # fmt: skip
     levels = None if level is None else (level,)
     made = reports(origin, language=language, levels=levels, progress=progress)
@@ -137,15 +145,15 @@ def report(
 
 
 def pack(
-    audit_file: Path, *, key: Path | None = None, languages: Sequence[str] = (),
+    audit_file: Path, *, key: Key = None, languages: Sequence[str] = (),
     progress: Progress = SILENT,
 ) -> Path:  # fmt: skip
     """Build the signed pack of an assessment.
 
     Args:
         audit_file: ``audit.yaml``.
-        key: The issuer's private key, ed25519 in PEM form. Without it ``keys/issuer.pem`` beside
-            ``audit.yaml`` is taken, and made when it is not there.
+        key: The issuer's private key: a file in PEM form, or a `KeySource`. Without it
+            ``keys/issuer.pem`` beside ``audit.yaml`` is taken, and made when it is not there.
         languages: Of reports, besides English.
         progress: Told what is being done.
 
@@ -161,7 +169,7 @@ def pack(
 
 
 def audit(
-    audit_file: Path, *, key: Path | None = None, languages: Sequence[str] = (),
+    audit_file: Path, *, key: Key = None, languages: Sequence[str] = (),
     progress: Progress = SILENT,
 ) -> Path:  # fmt: skip
     """The whole way: plan, observe, lock, observe, assess, report, pack. Resumes where it stopped.
@@ -178,12 +186,13 @@ def audit(
     config = read_yaml(audit_file, AuditConfig)
     folder = audit_file.parent
     system, suites = load_system(config, folder), load_suites(config, folder)
-    progress.stage("loading model and SAEs")
+    with issuer(folder, key):  # a key that cannot be used is told before hours of work
+        progress.stage("loading model and SAEs")
     reader = load_reader(config, folder)
     frozen = freeze_plan(config, folder, suites, reader, progress)
     run = make_run(folder, config, frozen)
     run_pass(run, "fit", suites, reader, progress)
     lock_run(run, progress)
     run_pass(run, "confirm", suites, reader, progress)
-    assess_run(run, system, load_catalog(), progress)
+    assess_run(run, config, system, load_catalog(), progress)
     return pack_run(run, folder, suites, key, progress, languages=languages)

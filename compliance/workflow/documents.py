@@ -16,13 +16,20 @@ from compliance.errors import ReportError
 from compliance.packs.version import Parent
 from compliance.progress import Progress
 from compliance.records.base import canonical_bytes, digest_of
+from compliance.records.comparison import Comparison
+from compliance.records.earlier import EarlierPack
 from compliance.records.evidence import Evidence
+from compliance.records.suite import Item
 from compliance.records.trail import Entry
-from compliance.suites.load import Suite
-from compliance.workflow.observed import observed_of
+from compliance.reports.changes import Earlier, declared_changes
+from compliance.trail import of_run
+from compliance.workflow.observed import Picture, observed_of
 
 if TYPE_CHECKING:
     from compliance.records.report import Level, Report
+
+CHANGES = "changes.json"
+"""What is said of the pack before; absent from a first pack."""
 
 AT_ONCE = 2
 """PDFs rendered side by side, each in a process of its own."""
@@ -39,16 +46,63 @@ class Origin:
     observations: Mapping[str, bytes]
     """Files by path below ``observations/``."""
 
-    suites: Sequence[Suite]
+    items: Sequence[Item]
+    """Those used by the plan; of restricted ones nothing is shown."""
+
+    picture: Picture
+    """Gives the file of a picture that an item shows."""
+
     trail: Sequence[Entry]
     """Up to the report."""
 
-    parent: Parent | None
+    earlier: EarlierPack | None
     """The pack before."""
 
     @property
     def pack_id(self) -> str:
         return f"{self.evidence.system.name}-{self.version}"
+
+
+def earlier_pack(
+    parent: Parent, evidence: Evidence, comparison: Comparison | None = None
+) -> EarlierPack:
+    """What a report says of the pack before, without the words that were declared there.
+
+    Args:
+        parent: The pack before.
+        evidence: Of the pack that follows it.
+        comparison: Of the two.
+    """
+    before = parent.evidence.system
+    system = before.model_copy(update={"declared": {}})
+    return EarlierPack(
+        pack_id=f"{before.name}-{parent.version}",
+        version=parent.version,
+        root_digest=parent.root_digest,
+        evidence=parent.evidence.model_copy(update={"system": system}),
+        declared=declared_changes(before, evidence.system),
+        comparison=comparison,
+    )
+
+
+def until_report(entries: Sequence[Entry], version: str, run: str) -> list[Entry]:
+    """A trail as a report tells it, which is rendered before its own entry is written.
+
+    Args:
+        entries: The trail; all of it where no report of this version was recorded since the run
+            was assessed last.
+        version: Of the pack.
+        run: Name of the run that the pack is of. Others may have written in the meantime.
+    """
+    own = of_run(entries, run)
+    assessed = max((e.sequence for e in own if e.kind == "assessed"), default=0)
+    told = (
+        e.facts.get("entries")
+        for e in own
+        if (e.kind, e.facts.get("version")) == ("report-built", version) and e.sequence > assessed
+    )
+    count = next(told, None)
+    return list(entries[:count] if isinstance(count, int) else entries)
 
 
 def documents(origin: Origin, *, languages: Sequence[str], progress: Progress) -> dict[str, bytes]:
@@ -62,16 +116,19 @@ def documents(origin: Origin, *, languages: Sequence[str], progress: Progress) -
     Raises:
         ReportError: The extra ``reports`` is not installed, or a report cannot be rendered.
     """
-    found: dict[str, bytes] = {}
+    found = {} if origin.earlier is None else {CHANGES: canonical_bytes(origin.earlier)}
     for language in dict.fromkeys(("en", *languages)):
-        found |= reports(origin, language=language, progress=progress)
+        record = report_record(origin, language)
+        found[record_name(language)] = canonical_bytes(record)
+        found |= reports(origin, language=language, record=record, progress=progress)
     progress.stage("writing exports")
-    return found | _exports(origin)
+    return found | exports(origin)
 
 
 def reports(
-    origin: Origin, *, language: str, progress: Progress, levels: Iterable[Level] | None = None
-) -> dict[str, bytes]:
+    origin: Origin, *, language: str, progress: Progress, levels: Iterable[Level] | None = None,
+    record: Report | None = None,
+) -> dict[str, bytes]:  # fmt: skip
     """HTML with everything, and a PDF for each level of detail, by name.
 
     Args:
@@ -79,6 +136,7 @@ def reports(
         language: Of the reports' own words.
         progress: Told what is being done.
         levels: Of the PDFs. None: all.
+        record: What they show, where it was made already.
 
     Raises:
         ReportError: As `documents`.
@@ -92,7 +150,7 @@ def reports(
             hint="install the extra: sae-compliance[reports]",
         ) from error
     progress.stage(f"rendering the report ({language})")
-    full = _report(origin, language)
+    full = record or report_record(origin, language)
     wanted = tuple(LEVELS if levels is None else levels)
 
     def pdf(level: Level) -> bytes:
@@ -121,16 +179,28 @@ def report_names(language: str, levels: Sequence[Level] | None = None) -> list[s
     return [f"{stem}-{language}.{kind}" for stem, kind in (n.rsplit(".", 1) for n in names)]
 
 
-def _report(origin: Origin, language: str) -> Report:
-    from compliance.reports.build import build_report
-    from compliance.reports.changes import Earlier
+def record_name(language: str) -> str:
+    """What the file of a report's record is called."""
+    return "report.json" if language == "en" else f"report-{language}.json"
 
-    parent, system = origin.parent, origin.evidence.system.name
-    earlier = parent and Earlier(
-        version=parent.version,
-        pack_id=f"{system}-{parent.version}",
-        root_digest=parent.root_digest,
-        evidence=parent.evidence,
+
+def report_record(origin: Origin, language: str) -> Report:
+    """Everything that a report shows, before it is rendered. Needs no renderer.
+
+    Raises:
+        ComplianceError: A table cannot be read, a picture is not there, the evidence names other
+            law than the catalog, or there are no words in this language.
+    """
+    from compliance.reports.build import build_report
+
+    before = origin.earlier
+    earlier = before and Earlier(
+        version=before.version,
+        pack_id=before.pack_id,
+        root_digest=before.root_digest,
+        evidence=before.evidence,
+        declared=before.declared,
+        comparison=before.comparison,
     )
     return build_report(
         origin.evidence,
@@ -138,7 +208,7 @@ def _report(origin: Origin, language: str) -> Report:
         pack_id=origin.pack_id,
         version=origin.version,
         built_at=origin.built_at,
-        observed=observed_of(origin.evidence, origin.suites, origin.observations),
+        observed=observed_of(origin.evidence, origin.items, origin.observations, origin.picture),
         trail=origin.trail,
         earlier=earlier,
         language=language,
@@ -156,7 +226,8 @@ def _attachments(origin: Origin, level: Level) -> dict[str, bytes]:
     }
 
 
-def _exports(origin: Origin) -> dict[str, bytes]:
+def exports(origin: Origin) -> dict[str, bytes]:
+    """The evidence in formats of other tools, by path below ``data/``."""
     from compliance.reports.exports.card import card_exports
     from compliance.reports.exports.standard import crate_metadata, standard_exports
 

@@ -40,6 +40,7 @@ from compliance.reports.examples import readable
 from compliance.runs import RunFolder, open_run
 from compliance.storage import write_bytes, write_folder, write_text
 from compliance.suites.load import load_suite
+from compliance.workflow.observed import withheld_item
 from compliance.workflow.stages import load_reader
 
 if TYPE_CHECKING:
@@ -268,7 +269,7 @@ def _observed(seen: Seen) -> Observed:
     calibration = seen.table("fit/scores.csv")
     return Observed(
         items=tuple(
-            known.get(row.item) or _withheld(row)
+            known.get(row.item) or withheld_item(row)
             for row in rows.itertuples()
             if row.item in known or row.modality == "text"
         ),
@@ -279,16 +280,6 @@ def _observed(seen: Seen) -> Observed:
         features=seen.table("confirm/features.csv"),
         firing=seen.table("confirm/firing.parquet"),
     )
-
-
-def _withheld(row: Any) -> Item:
-    """An item that a pack names and does not show, from what its observations say of it."""
-    return Item(
-        id=row.item, group=row.group, concept=row.concept or None, label=row.label,
-        language=row.language, format=row.format, stratum=row.stratum or None,
-        text="withheld", restricted=True, origin=row.origin, source=row.source,
-        licence="withheld",
-    )  # fmt: skip
 
 
 @contextmanager

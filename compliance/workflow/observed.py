@@ -1,80 +1,127 @@
-"""What a report shows of single items, from a run's tables and the files of suites."""
+"""What a report shows of single items, from observation tables and the items themselves.
 
-from collections.abc import Mapping, Sequence
+The items come from suites where an audit is at work, and from a pack where one is read; what is
+withheld is left out in the same way in both, so that both give the same report.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import pandas as pd
 
 from compliance.assessment.planning import planned_items
 from compliance.assessment.tables import read_table
 from compliance.errors import PlanError, SuiteError
+from compliance.records.base import digest_bytes
 from compliance.records.evidence import Evidence
 from compliance.records.plan import Plan
-from compliance.records.suite import Item, Label
+from compliance.records.suite import Image, Item, Label
 from compliance.reports.gallery import Gallery, Patches, shown_items
 from compliance.reports.observed import Observed
 from compliance.suites.load import Suite
 from compliance.suites.pictures import read_picture
 
+Picture = Callable[[Image], bytes]
+"""Gives the file of a picture."""
+
+WITHHELD = "withheld"
+
 
 def observed_of(
-    evidence: Evidence, suites: Sequence[Suite], observations: Mapping[str, bytes]
+    evidence: Evidence,
+    items: Sequence[Item],
+    observations: Mapping[str, bytes],
+    picture: Picture,
 ) -> Observed:
     """Items, scores, activations and pictures of the confirm split.
 
     Args:
         evidence: The assessment.
-        suites: Of its plan, from their folders.
+        items: Of its plan. Of one that is restricted or missing nothing is known but what the
+            observations say.
         observations: Files by path below ``observations/``.
+        picture: Gives the file of a picture that is to be shown.
 
     Raises:
-        PlanError: A suite is not as it was planned, or a table cannot be read.
+        PlanError: A table cannot be read.
         SuiteError: A picture to be shown is not there or is not the one that its item names.
     """
-    _refuse_changed(evidence, suites)
-    items = tuple(planned_items(evidence.plan, suites)["confirm"])
+    known = {item.id: item for item in items if not item.restricted}
+    rows = read_table(observations, "confirm/items.csv")
     scores = read_table(observations, "confirm/scores.csv")
     fit = read_table(observations, "fit/scores.csv")
     before = read_table(observations, "fit/items.csv")
     benign = before.loc[before["label"] == Label.NEGATIVE, "item"]
     observed = Observed(
-        items=items,
+        items=tuple(known.get(row.item) or withheld_item(row) for row in rows.itertuples()),
         scores=scores,
         calibration=fit[fit["item"].isin(benign)],
         tokens=read_table(observations, "confirm/tokens.parquet"),
         cofiring=read_table(observations, "confirm/cofiring.parquet"),
         features=read_table(observations, "confirm/features.csv"),
         firing=read_table(observations, "confirm/firing.parquet"),
+        withheld_files=tuple(sorted(evidence.observations.keys() - observations.keys())),
+        run=len(before) + len(rows),
+        withheld=sum(item not in known for item in (*before["item"], *rows["item"])),
     )
     if not _has_pictures(evidence.plan):
         return observed
-    return replace(observed, gallery=_gallery(evidence, suites, observations, observed))
+    gallery = _gallery(evidence, observations, observed, picture)
+    counts = _counts(evidence.plan, pd.concat([before, rows]), known)
+    return replace(observed, gallery=replace(gallery, counts=counts))
 
 
-def _gallery(
-    evidence: Evidence, suites: Sequence[Suite], observations: Mapping[str, bytes],
-    observed: Observed,
-) -> Gallery:  # fmt: skip
-    probe = observed.scores[observed.scores["scorer"] == "probe"]
-    patches = read_table(observations, "confirm/patches.parquet")
-    gallery = Gallery(
-        items=[item for item in observed.items if item.image],
-        scores={(row.item, row.concept): row.score for row in probe.itertuples()},
-        patches={
-            (row.item, row.concept): Patches(row.rows, row.columns, row.activations.tolist())
-            for row in patches.itertuples()
-        },
-        counts={suite.datasheet.name: len(picture_files(suite.items, [suite])) for suite in suites},
-    )
-    shown = shown_items(evidence, gallery)
-    paths = picture_files(shown, suites)
-    return replace(gallery, pictures={i.image.digest: _read(i, paths) for i in shown if i.image})
+def withheld_item(row: Any) -> Item:
+    """An item that is not shown, from what its observations say of it.
+
+    Args:
+        row: Of ``items.csv``.
+    """
+    text = row.modality == "text"
+    shown = None if text else Image(
+        digest=digest_bytes(row.item.encode()), width=1, height=1, description=WITHHELD
+    )  # fmt: skip
+    return Item(
+        id=row.item, group=row.group, concept=row.concept or None, label=row.label,
+        language=row.language, modality=row.modality, rendering=row.rendering, format=row.format,
+        stratum=row.stratum or None, text=None if row.modality == "image" else WITHHELD,
+        image=shown, restricted=True, origin=row.origin, source=row.source,
+        reviewed=row.reviewed or None, licence=WITHHELD,
+    )  # fmt: skip
 
 
-def _has_pictures(plan: Plan) -> bool:
-    return any(cell.modality != "text" for cell in plan.cells)
+def used_items(plan: Plan, suites: Sequence[Suite]) -> list[Item]:
+    """The items that a plan runs, in the order of the suites.
+
+    Raises:
+        PlanError: A suite is not as it was planned.
+    """
+    planned = {facts.name: facts.digest for facts in plan.suites}
+    for suite in suites:
+        if planned.get(suite.datasheet.name) != suite.digest:
+            raise PlanError(
+                f"suite {suite.datasheet.name} is not as it was planned",
+                hint="put the planned suite back; its items are shown in the report",
+            )
+    used = {item.id for items in planned_items(plan, suites).values() for item in items}
+    return [item for suite in suites for item in suite.items if item.id in used]
 
 
-def picture_files(items: Sequence[Item], suites: Sequence[Suite]) -> dict[str, Path]:
+def pictures_of(suites: Sequence[Suite]) -> Picture:
+    """What reads the pictures of suites, each checked against its item."""
+    paths = picture_files([item for suite in suites for item in suite.items], suites)
+
+    def read(image: Image) -> bytes:
+        path = paths[image.path]
+        read_picture(path.parent.parent, image)
+        return path.read_bytes()
+
+    return read
+
+
+def picture_files(items: Iterable[Item], suites: Sequence[Suite]) -> dict[str, Path]:
     """The files of the pictures of some items, by `Image.path`."""
     wanted = {item.id for item in items}
     return {
@@ -85,25 +132,38 @@ def picture_files(items: Sequence[Item], suites: Sequence[Suite]) -> dict[str, P
     }
 
 
-def _read(item: Item, paths: Mapping[str, Path]) -> bytes:
-    """The file as it is, once it was checked."""
-    assert item.image is not None  # only pictures are shown
-    path = paths[item.image.path]
-    read_picture(path.parent.parent, item.image)
-    return path.read_bytes()
+def _gallery(
+    evidence: Evidence, observations: Mapping[str, bytes], observed: Observed, picture: Picture
+) -> Gallery:
+    probe = observed.scores[observed.scores["scorer"] == "probe"]
+    patches = read_table(observations, "confirm/patches.parquet")
+    gallery = Gallery(
+        items=[item for item in observed.items if item.image],
+        scores={(row.item, row.concept): row.score for row in probe.itertuples()},
+        patches={
+            (row.item, row.concept): Patches(row.rows, row.columns, row.activations.tolist())
+            for row in patches.itertuples()
+        },
+    )
+    shown = [item.image for item in shown_items(evidence, gallery) if item.image]
+    return replace(gallery, pictures={image.digest: picture(image) for image in shown})
+
+
+def _counts(plan: Plan, rows: pd.DataFrame, known: Mapping[str, Item]) -> dict[str, int]:
+    """Different pictures that were run of each suite; a withheld one counts for itself."""
+    found: dict[str, set[str]] = {suite.name: set() for suite in plan.suites}
+    for row in rows[rows["modality"] != "text"].itertuples():
+        item = known.get(row.item)
+        image = item.image if item else None
+        found.setdefault(row.suite, set()).add(image.digest if image else row.item)
+    return {name: len(pictures) for name, pictures in found.items()}
+
+
+def _has_pictures(plan: Plan) -> bool:
+    return any(cell.modality != "text" for cell in plan.cells)
 
 
 def _folder(suite: Suite) -> Path:
     if suite.folder is None:
         raise SuiteError(f"suite {suite.datasheet.name}: its pictures are in no folder")
     return suite.folder
-
-
-def _refuse_changed(evidence: Evidence, suites: Sequence[Suite]) -> None:
-    planned = {facts.name: facts.digest for facts in evidence.plan.suites}
-    for suite in suites:
-        if planned.get(suite.datasheet.name) != suite.digest:
-            raise PlanError(
-                f"suite {suite.datasheet.name} is not as it was planned",
-                hint="put the planned suite back; its items are shown in the report",
-            )

@@ -5,6 +5,7 @@ Each reads what the one before wrote, and does nothing that is done already.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,8 +19,8 @@ from compliance.assessment.choosing import choose
 from compliance.assessment.locking import make_lock
 from compliance.assessment.planning import make_plan, planned_items
 from compliance.assessment.tables import FitObservations, file_digests
+from compliance.catalog.declarations import read_system
 from compliance.catalog.load import Catalog, load_catalog
-from compliance.documents import read_yaml
 from compliance.errors import (
     ConfigError,
     PackError,
@@ -27,27 +28,42 @@ from compliance.errors import (
     ProbeError,
 )
 from compliance.features.reading import FeatureList, read_list
-from compliance.keys import Signer, create_keys, load_private_key
+from compliance.keys import Signer
+from compliance.keys.opening import KeySource, create_key_files, open_signer
 from compliance.packs import layout
 from compliance.packs.build import PackContents, build_pack
+from compliance.packs.cms import why_no_cms
+from compliance.packs.disclosure import render_private
 from compliance.packs.integrity import verify_integrity
 from compliance.packs.reading import OpenPack, read_pack
-from compliance.packs.version import Parent, next_version
+from compliance.packs.roots import evidence_digest
+from compliance.packs.times import stamp
+from compliance.packs.version import decide_version
 from compliance.progress import Progress
-from compliance.records.audit import AuditConfig, FeatureFile, SystemFacts
+from compliance.records.audit import AuditConfig, FeatureFile, SubjectConfig, SystemFacts
 from compliance.records.base import digest_of, to_json
 from compliance.records.evidence import Evidence
 from compliance.records.plan import Lock, Plan
 from compliance.records.schemas import all_schemas
 from compliance.records.subject import Environment
 from compliance.records.suite import Item
+from compliance.records.trail import Entry
 from compliance.resources import data_dir
-from compliance.runs import RunFolder, all_trails, make_run, point_at
+from compliance.runs import RunFolder, make_run, point_at
+from compliance.storage import clear_abandoned, replace_secret
 from compliance.suites.load import Suite, load_suite
 from compliance.suites.pictures import read_picture
-from compliance.workflow.documents import Origin, documents, report_names
-from compliance.workflow.observed import picture_files
+from compliance.workflow.archiving import keep_packs
+from compliance.workflow.comparing import earlier_of
+from compliance.workflow.documents import (
+    Origin,
+    documents,
+    report_names,
+    until_report,
+)
+from compliance.workflow.observed import Picture, picture_files, pictures_of, used_items
 from compliance.workflow.shipped import known_answers
+from compliance.workflow.stamping import sign_reports, stamp_step
 
 if TYPE_CHECKING:
     from compliance.probes.inputs import Pictures
@@ -61,6 +77,9 @@ PACKAGES = (
 )  # fmt: skip
 """Packages whose versions can move the last digits of a run."""
 
+Key = KeySource | Path | None
+"""The issuer's private key; None: the one beside ``audit.yaml``, made where it is missing."""
+
 
 def freeze_plan(
     config: AuditConfig, folder: Path, suites: Sequence[Suite], reader: Reader, progress: Progress
@@ -73,6 +92,7 @@ def freeze_plan(
     for suite in suites:
         _once(run, "suite-registered", {"suite": suite.datasheet.name, "digest": suite.digest})
     _once(run, "plan-frozen", {"digest": digest_of(frozen), "record": to_json(frozen)})
+    _stamp(run, "plan-frozen", progress)
     point_at(run)
     return frozen
 
@@ -120,10 +140,11 @@ def run_pass(
     splits = ("discover", "calibrate") if stage == "fit" else ("confirm",)
     suite_of = {i.id: suite.datasheet.name for suite in suites for i in suite.items}
     items = {i.id: Placed(i, suite_of[i.id], split) for split in splits for i in by_split[split]}
-    environment = _environment(reader)
+    environment = environment_of(reader)
     if stage == "confirm":
         _refuse_another_environment(run, environment)
         _open_confirm(run, by_split["confirm"])
+        _stamp(run, "confirmation-opened", progress)
     _once(run, "run-started", {"pass": stage, "items": len(items)})
     passes = Passes(run, reader, environment, pictures, progress)
     files = passes.fit(items) if stage == "fit" else passes.confirm(items)
@@ -145,7 +166,7 @@ def _pictures_of(suites: Sequence[Suite]) -> Pictures:
 def is_finished(run: RunFolder, stage: str) -> bool:
     """Whether a pass's tables are all there and are what the trail recorded of them."""
     digests = file_digests(run.observations(stage))
-    recorded = [e.facts for e in trail.read(run.trail) if e.kind == "run-finished"]
+    recorded = [e.facts for e in _own(run) if e.kind == "run-finished"]
     return any((f["pass"], f["observations"]) == (stage, digests) for f in recorded)
 
 
@@ -155,17 +176,19 @@ def _open_confirm(run: RunFolder, items: Iterable[Item]) -> None:
     Counted are the openings by all runs beside this ``audit.yaml`` that share a group.
     """
     groups = sorted({item.group for item in items})
-    facts = {"groups": groups, "lock": digest_of(run.lock())}
-    if any(facts.items() <= opened.items() for opened in _openings(run.trail)):
-        return
-    before = [o for path in all_trails(run.path.parent.parent) for o in _openings(path)]
-    count = 1 + sum(not set(groups).isdisjoint(opened["groups"]) for opened in before)
-    _once(run, "confirmation-opened", {**facts, "opening": count})
+    facts = {"groups": groups, "lock": digest_of(run.lock()), "run": run.path.name}
+
+    def counted(entries: Sequence[Entry]) -> dict[str, Any] | None:
+        if any(facts.items() <= opened.items() for _, opened in trail.openings(entries)):
+            return None
+        return {**facts, "opening": 1 + len(trail.openings_of(entries, groups))}
+
+    trail.append_from(run.trail, "confirmation-opened", counted, at=now(), actor=SOFTWARE)
 
 
-def _openings(path: Path) -> list[dict[str, Any]]:
-    """What a trail says of each opening of confirm groups."""
-    return [e.facts for e in trail.read(path) if e.kind == "confirmation-opened"]
+def _own(run: RunFolder) -> tuple[Entry, ...]:
+    """The entries of a run in the trail that it shares with the runs beside it."""
+    return trail.of_run(trail.read(run.trail), run.path.name)
 
 
 def lock_run(run: RunFolder, progress: Progress) -> Lock:
@@ -188,12 +211,17 @@ def lock_run(run: RunFolder, progress: Progress) -> Lock:
         )
     locked = make_lock(frozen, choices, fit, file_digests(files))
     _once(run, "locked", {"digest": digest_of(locked), "record": to_json(locked)})
+    _stamp(run, "locked", progress)
     run.write("lock.json", locked)
     return locked
 
 
 def assess_run(
-    run: RunFolder, system: SystemFacts, catalog: Catalog, progress: Progress
+    run: RunFolder,
+    config: AuditConfig,
+    system: SystemFacts,
+    catalog: Catalog,
+    progress: Progress,
 ) -> Evidence:
     """Compute the evidence from all observations and write it."""
     files = run.observations()
@@ -209,10 +237,10 @@ def assess_run(
         system=system,
         environment=run.environment(),
         law=catalog.facts(),
-        confirm_openings=_openings(run.trail)[-1]["opening"],
+        confirm_openings=trail.openings(_own(run))[-1][1]["opening"],
         validation=known_answers(),
-    )
-    _once(run, "assessed", {"evidence": digest_of(evidence)})
+    ).model_copy(update={"required_signatures": config.signatures})
+    _once(run, "assessed", {"evidence": evidence_digest(evidence)})
     run.write("evidence.json", evidence)
     return evidence
 
@@ -230,41 +258,69 @@ def current_evidence(run: RunFolder, config: AuditConfig, folder: Path) -> Evide
             f"{config.system} or the catalog is not as it was when the results were assessed",
             hint="run 'compliance assess' again; nothing is measured anew",
         )
+    if evidence.required_signatures != config.signatures:
+        raise PlanError(
+            "audit.yaml: signatures are not as they were when the results were assessed",
+            hint="run 'compliance assess' again; nothing is measured anew",
+        )
     return evidence
 
 
-def parent_of(evidence: Evidence, folder: Path) -> Parent | None:
-    """The newest pack of the same system, as its successor names it."""
-    found = _newest_pack(folder / "packs", evidence.system.name)
-    return found.as_parent() if found else None
+def parent_of(evidence: Evidence, folder: Path) -> OpenPack | None:
+    """The newest pack of the same system, which a successor follows and is compared with."""
+    return _newest_pack(folder / "packs", evidence.system.name)
 
 
 def pack_run(
-    run: RunFolder, folder: Path, suites: Sequence[Suite], key: Path | None, progress: Progress,
+    run: RunFolder, folder: Path, suites: Sequence[Suite], key: Key, progress: Progress,
     *, languages: Sequence[str] = (),
 ) -> Path:  # fmt: skip
-    """Build and sign the pack, unless the newest one states the same evidence.
+    """Build and sign the pack, unless the newest one states the same evidence, and archive it.
 
     Reports are in English, and in each of ``languages``.
     """
+    with issuer(folder, key) as signer:
+        packed = _pack_run(run, folder, suites, signer, progress, languages)
+    keep_packs(folder, at=now(), software=SOFTWARE, progress=progress)
+    return packed
+
+
+def _pack_run(
+    run: RunFolder, folder: Path, suites: Sequence[Suite], signer: Signer, progress: Progress,
+    languages: Sequence[str],
+) -> Path:  # fmt: skip
     evidence, catalog = run.evidence(), load_catalog()
     packs = folder / "packs"
+    clear_abandoned(packs)
     parent = _newest_pack(packs, evidence.system.name)
-    signer = _signer(folder, key)
     if parent is not None and _states(parent, evidence, signer, languages):
         return parent.folder.root
     before = parent.as_parent() if parent else None
-    version = next_version(evidence, before)
+    decided = decide_version(evidence, before)
+    version = decided.version
+    progress.stage(decided.line)
+    if parent is not None and before is not None:
+        replaced = {"pack": parent.statement.predicate.pack_id, "root": before.root_digest}
+        _once(run, "superseded", {**replaced, "by": version})
     built_at = now()
     files = run.observations()
+    items = used_items(evidence.plan, suites)
+    told = until_report(trail.read(run.trail), version, run.path.name)
     origin = Origin(
-        evidence, catalog, version, built_at, files, suites, trail.read(run.trail), before
-    )
+        evidence, catalog, version, built_at, files, items, pictures_of(suites),
+        told,
+        parent and earlier_of(parent, evidence, files, items),
+    )  # fmt: skip
     made = documents(origin, languages=languages, progress=progress)
-    _once(run, "report-built", {"version": version, "evidence": digest_of(evidence)})
-    frozen = run.plan()
-    used = {item.id for items in planned_items(frozen, suites).values() for item in items}
-    items = [i for suite in suites for i in suite.items if i.id in used]
+    built = {"version": version, "evidence": evidence_digest(evidence), "entries": len(told)}
+    _once(run, "report-built", built)
+    _stamp(run, "report-built", progress)
+    asked = run.config().time_stamps
+    authority = asked and asked.authority
+    made = sign_reports(made, signer, when=built_at, authority=authority, progress=progress)
+    if reason := why_no_cms(signer):
+        progress.stage(f"no CMS signature will be in the pack: {reason}")
+    _keep_disclosures(run, items, signer, origin.picture)
     progress.stage("building and signing the pack")
     return build_pack(
         packs,
@@ -272,6 +328,7 @@ def pack_run(
             evidence=evidence,
             version=version,
             parent=before,
+            parent_checkpoint=parent.file(layout.CHECKPOINT) if parent else None,
             documents=made,
             items=items,
             withheld=[item.id for item in items if item.restricted],
@@ -283,7 +340,18 @@ def pack_run(
         ),
         signer=signer,
         built_at=built_at,
+        stamp=(lambda data: stamp(data, authority)) if authority else None,
     )
+
+
+def _keep_disclosures(
+    run: RunFolder, items: Sequence[Item], signer: Signer, picture: Picture
+) -> None:
+    """Keep what disclosing restricted items takes: they are in no pack. For the owner's eyes."""
+    restricted = [item for item in items if item.restricted]
+    if restricted:
+        data = b"".join(render_private(restricted, signer.salt_secret, picture))
+        replace_secret(run.disclosures, data)
 
 
 def _states(pack: OpenPack, evidence: Evidence, signer: Signer, languages: Sequence[str]) -> bool:
@@ -299,12 +367,25 @@ def _law_files() -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.glob("*.yaml"))}
 
 
-def _signer(folder: Path, key: Path | None) -> Signer:
-    """The issuer's key; without one, a pair made once beside the audit."""
-    path = key or folder / "keys" / "issuer.pem"
-    if key is None and not path.exists():
-        create_keys(path, path.with_suffix(".pub.pem"))
-    return Signer(load_private_key(path))
+@contextlib.contextmanager
+def issuer(folder: Path, key: Key) -> Iterator[Signer]:
+    """The issuer's key; without one, a key that is made once beside the audit.
+
+    Raises:
+        PackError: The key cannot be used.
+    """
+    own = default_key(folder)
+    source = key if isinstance(key, KeySource) else KeySource(key or own)
+    if source.where == own and not own.exists():
+        secret = source.secret.encode("utf-8") if source.secret else None
+        create_key_files(own, valid_from=now(), passphrase=secret, name=source.name)
+    with open_signer(source, salts=own.parent) as signer:
+        yield signer
+
+
+def default_key(folder: Path) -> Path:
+    """Where the issuer's key of an audit lies that brings none."""
+    return folder / "keys" / "issuer.pem"
 
 
 def _newest_pack(packs: Path, system: str) -> OpenPack | None:
@@ -347,11 +428,26 @@ def load_lists(config: AuditConfig, folder: Path) -> dict[str, FeatureList]:
 
 def load_system(config: AuditConfig, folder: Path) -> SystemFacts:
     """What the provider declares."""
-    return read_yaml(folder / config.system, SystemFacts)
+    return read_system(folder / config.system)
 
 
 def load_reader(config: AuditConfig, folder: Path) -> Reader:
     """The subject and its SAEs, each checked against the subject."""
+    pictures = any(modality != "text" for modality in config.modalities)
+    return read_subject(config.subject, folder, pictures=pictures)
+
+
+def read_subject(config: SubjectConfig, folder: Path, *, pictures: bool) -> Reader:
+    """The same of what is said of a subject.
+
+    Args:
+        config: The subject and its SAEs.
+        folder: Which local paths are relative to.
+        pictures: Whether it will be shown any.
+
+    Raises:
+        ProbeError: The extra ``probes`` is not installed, or the subject cannot be read.
+    """
     try:
         import torch
 
@@ -364,12 +460,9 @@ def load_reader(config: AuditConfig, folder: Path) -> Reader:
             f"running a model needs {error.name}, which is not installed",
             hint="install the extra: sae-compliance[probes]",
         ) from error
-    pictures = any(modality != "text" for modality in config.modalities)
-    subject = load_subject(config.subject, folder, pictures=pictures)
+    subject = load_subject(config, folder, pictures=pictures)
     device = subject.model.device
-    saes = tuple(
-        load_sae(ref, folder, dtype=torch.float32, device=device) for ref in config.subject.saes
-    )
+    saes = tuple(load_sae(ref, folder, dtype=torch.float32, device=device) for ref in config.saes)
     for sae in saes:
         sae.reads(subject.facts, resolve(subject.model, sae.facts.hook_name).width)
     reader = Reader(subject, saes)
@@ -378,7 +471,8 @@ def load_reader(config: AuditConfig, folder: Path) -> Reader:
     return reader
 
 
-def _environment(reader: Reader) -> Environment:
+def environment_of(reader: Reader) -> Environment:
+    """What runs here: packages, kind of machine, device."""
     from importlib import metadata
 
     versions = {}
@@ -401,19 +495,23 @@ def _refuse_another_environment(run: RunFolder, now_in: Environment) -> None:
     Raises:
         PlanError: The items before the lock were run with something else.
     """
-    before = run.environment()
-    if before == now_in:
+    changed = environment_changes(run.environment(), now_in)
+    if not changed:
         return
-    then, now_ = (_environment_facts(one) for one in (before, now_in))
-    changed = [
-        f"{name} {then.get(name, 'absent')}, now {now_.get(name, 'absent')}"
-        for name in sorted({*then, *now_})
-        if then.get(name) != now_.get(name)
-    ]
     raise PlanError(
         "the items before the lock were run in another environment: " + "; ".join(changed),
         hint="go on in that environment, or begin again in a folder without this run",
     )
+
+
+def environment_changes(before: Environment, now_in: Environment) -> list[str]:
+    """What differs between two environments, each as a phrase."""
+    then, now_ = (_environment_facts(one) for one in (before, now_in))
+    return [
+        f"{name} {then.get(name, 'absent')}, now {now_.get(name, 'absent')}"
+        for name in sorted({*then, *now_})
+        if then.get(name) != now_.get(name)
+    ]
 
 
 def _environment_facts(environment: Environment) -> dict[str, str]:
@@ -422,11 +520,14 @@ def _environment_facts(environment: Environment) -> dict[str, str]:
 
 
 def _once(run: RunFolder, kind: str, facts: dict[str, Any]) -> None:
-    """Append an entry unless the trail has it: a resumed stage is not a second event."""
-    trail.recover(run.trail, at=now(), actor=SOFTWARE)
-    entries = trail.read(run.trail) if run.trail.exists() else ()
-    if not any(e.kind == kind and e.facts == facts for e in entries):
-        trail.append(run.trail, kind, facts, at=now(), actor=SOFTWARE)
+    """Append an entry of a run unless the trail has it: a resumed stage is not a second event."""
+    named = {**facts, "run": run.path.name}
+    trail.append_once(run.trail, kind, named, at=now(), actor=SOFTWARE)
+
+
+def _stamp(run: RunFolder, kind: str, progress: Progress) -> None:
+    """Have a step proved by an authority's clock, where ``audit.yaml`` names one."""
+    stamp_step(run, kind, clock=now, actor=SOFTWARE, progress=progress)
 
 
 def now() -> datetime:

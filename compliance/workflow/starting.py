@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compliance.assessment.summary import explain
-from compliance.catalog.declarations import Gap, scaffold_system
+from compliance.catalog.declarations import Gap, read_system, scaffold_system
 from compliance.catalog.declarations import gaps as find_gaps
 from compliance.catalog.load import load_catalog
-from compliance.documents import parse_yaml, read_yaml
+from compliance.documents import parse_yaml
 from compliance.errors import (
     ResourceError,
     StorageError,
@@ -95,4 +95,4 @@ def init(folder: Path, *, name: str | None = None) -> list[Path]:
 
 def gaps(folder: Path) -> tuple[Gap, ...]:
     """What ``system.yaml`` in ``folder`` does not declare yet."""
-    return find_gaps(read_yaml(folder / "system.yaml", SystemFacts), load_catalog())
+    return find_gaps(read_system(folder / "system.yaml"), load_catalog())

@@ -14,7 +14,7 @@ import pandas as pd
 from benchmarks.worlds import CONCEPT, World, confirm_observations, fit_observations, make_plan
 from compliance.assessment.choosing import choose
 from compliance.assessment.locking import make_lock
-from compliance.assessment.planning import _controls, _rules
+from compliance.assessment.planning import _controls, rules_of
 from compliance.assessment.tables import ConfirmObservations, FitObservations, file_digests
 from compliance.records.observation import CONTROL_SCORERS, LOSS_COLUMNS, PATCH_COLUMNS, applies
 from compliance.records.plan import Lock, Plan
@@ -47,7 +47,7 @@ def make_picture_plan(languages: tuple[str, ...] = ("en", "el"), **changed: obje
     return plan.model_copy(
         update={
             "cells": (*plan.cells, *pictures),
-            "rules": _rules(plan.claims, (*plan.cells, *pictures)),
+            "rules": rules_of(plan.claims, (*plan.cells, *pictures)),
             "controls": _controls((*plan.cells, *pictures)),
         }
     )
@@ -64,7 +64,10 @@ def make_picture_files(plan: Plan, text: World, pictures: World) -> tuple[Lock, 
                for c, languages in lock.shifted_languages.items()}  # fmt: skip
     drawn = lock.model_copy(update={"shifted_languages": shifted})
     seen = _as_pictures(confirm_observations(plan, pictures, drawn))
-    seen = replace(seen, patches=_patches(seen.scores), losses=pd.DataFrame(columns=LOSS_COLUMNS))
+    seen = replace(
+        seen, patches=_patches(seen.scores), tokens=seen.tokens.iloc[:0],
+        losses=pd.DataFrame(columns=LOSS_COLUMNS),
+    )  # fmt: skip
     return lock, files | _together(confirm_observations(plan, text, lock), seen).to_files()
 
 

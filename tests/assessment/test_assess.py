@@ -14,7 +14,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from benchmarks.worlds import TEXT_CONTROLS, World, make_files, make_plan
 from compliance.assessment import assess as module
-from compliance.assessment.assess import assess, item_differences, recompute
+from compliance.assessment.assess import assess, item_differences, judged_with, recompute
 from compliance.assessment.tables import ConfirmObservations, FitObservations, file_digests
 from compliance.errors import PlanError
 from compliance.records.audit import Robustness, Subset, SystemFacts
@@ -463,6 +463,21 @@ def test_a_lock_of_another_plan_is_refused(good):
 
     with pytest.raises(PlanError, match="another plan"):
         assess(other, evidence.lock, files, **CONTEXT)
+
+
+def test_other_limits_give_other_verdicts_and_leave_what_was_locked(good):
+    evidence, files = good
+    stated = evidence.plan.claims
+    strict = stated.model_copy(update={"min_sensitivity": 0.9999})
+
+    found = {f.cell.language: f for f in judged_with(evidence, files, strict)}
+
+    assert judged_with(evidence, files, stated) == evidence.findings
+    assert found["en"].verdict is not Verdict.SUPPORTED
+    changed = {c.condition: c for c in found["en"].conditions}
+    before = {c.condition: c for c in evidence.findings[0].conditions}
+    assert changed["sensitivity"].limit == 0.9999
+    assert {name for name, c in changed.items() if c != before[name]} == {"sensitivity"}
 
 
 @pytest.mark.parametrize("deep", [False, True])

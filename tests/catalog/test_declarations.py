@@ -5,6 +5,8 @@ import pytest
 import yaml
 
 from compliance.catalog import gaps, load_catalog, scaffold_system
+from compliance.catalog.declarations import read_system
+from compliance.errors import ConfigError
 from compliance.records.audit import Declared, SystemFacts
 from compliance.resources import data_dir
 
@@ -121,3 +123,29 @@ def test_every_key_of_the_form_stands_in_the_page_on_it(catalog):
 
     for declared, _ in catalog.declared_keys():
         assert f"`{declared.key}`" in subjects
+
+
+def test_a_fact_that_a_copy_withholds_is_no_gap(catalog):
+    key = catalog.declared_keys()[0][0].key
+    facts = system(**{key: Declared(withheld="sha256:" + "0" * 64)})
+
+    assert key not in {gap.key for gap in gaps(facts, catalog)}
+
+
+@pytest.mark.parametrize("given", [{}, {"text": "a", "withheld": "sha256:" + "0" * 64}])
+def test_a_fact_is_declared_in_one_way(given):
+    with pytest.raises(ValueError, match="give either 'text'"):
+        Declared(**given)
+
+
+def test_a_form_cannot_withhold_anything(tmp_path):
+    path = tmp_path / "system.yaml"
+    facts = {"name": "s", "title": "S", "version": "1"}
+    withheld = {"withheld": "sha256:" + "0" * 64}
+    path.write_text(yaml.safe_dump(facts | {"declared": {"robustness": withheld}}))
+
+    with pytest.raises(ConfigError, match=r"declared\.robustness: 'withheld' stands in copies"):
+        read_system(path)
+
+    path.write_text(yaml.safe_dump(facts | {"declared": {"robustness": {"text": "Tested."}}}))
+    assert read_system(path).declared["robustness"].text == "Tested."

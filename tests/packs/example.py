@@ -1,13 +1,17 @@
 """A small pack with everything in it, made in milliseconds and the same each time."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from compliance.keys.certificates import make_certificate
 from compliance.packs import PackContents, Signer, build_pack
+from compliance.packs.roots import evidence_digest
 from compliance.records.audit import Claims, FeatureRef, SystemFacts
 from compliance.records.base import digest_bytes, digest_of
 from compliance.records.evidence import Evidence, LawFacts
@@ -24,7 +28,7 @@ from compliance.records.plan import (
 )
 from compliance.records.subject import Environment, ModelFacts, SaeFacts
 from compliance.records.suite import ConceptSheet, Datasheet, Item, Label, SuiteFacts
-from compliance.trail import append, append_record
+from compliance.trail import append, append_record, openings_of, read, run_name
 
 MOMENT = datetime(2026, 11, 22, 15, 0, tzinfo=UTC)
 SIGNER = Signer(Ed25519PrivateKey.from_private_bytes(bytes(range(32))), name="A. Person, QA")
@@ -32,6 +36,9 @@ REVIEWER = Signer(
     Ed25519PrivateKey.from_private_bytes(bytes(range(1, 33))), name="B. Person", role="reviewer"
 )
 STRANGER = Signer(Ed25519PrivateKey.from_private_bytes(bytes(32)))
+P256_SIGNER = Signer(ec.derive_private_key(7, ec.SECP256R1()), name="A. Person, QA")
+P256_SIGNER = replace(P256_SIGNER, certificate=make_certificate(P256_SIGNER, valid_from=MOMENT))
+P256_REVIEWER = Signer(ec.derive_private_key(8, ec.SECP256R1()), name="B. Person", role="reviewer")
 CELL = Cell(concept="deception", language="ja")
 OBSERVATIONS = {
     "fit/items.csv": b"item\nd-1-en\n",
@@ -178,19 +185,25 @@ def example_items() -> tuple[Item, ...]:
 
 def write_trail(path: Path, evidence: Evidence, *, without: Iterable[str] = ()) -> Path:
     """The trail of an audit up to ``report-built``, one minute between entries."""
+    opening = 1 + len(openings_of(read(path) if path.exists() else (), ["d-1"]))
     events: tuple[tuple[str, Any], ...] = (
         ("suite-registered", {"suite": "seed"}),
         ("plan-frozen", evidence.plan),
         ("run-finished", {"pass": "fit"}),
         ("locked", evidence.lock),
-        ("confirmation-opened", {"groups": digest_bytes(b"groups")}),
-        ("assessed", {"evidence": digest_of(evidence)}),
+        ("confirmation-opened", {"groups": ["d-1"], "opening": opening}),
+        ("assessed", {"evidence": evidence_digest(evidence)}),
         ("report-built", {"version": "1.0.0"}),
     )
+    run = {"run": run_name(evidence.plan)}
     for minute, (kind, facts) in enumerate(events):
-        if kind not in without:
-            write = append if isinstance(facts, dict) else append_record
-            write(path, kind, facts, at=MOMENT + timedelta(minutes=minute), actor="test")
+        if kind in without:
+            continue
+        at = MOMENT + timedelta(minutes=minute)
+        if isinstance(facts, dict):
+            append(path, kind, facts | run, at=at, actor="test")
+        else:
+            append_record(path, kind, facts, facts=run, at=at, actor="test")
     return path
 
 

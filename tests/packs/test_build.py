@@ -12,7 +12,7 @@ import pytest
 from compliance.errors import PackError, StorageError, TrailError, VerificationError
 from compliance.packs import Parent, build_pack, next_version, read_pack, zip_pack
 from compliance.packs.integrity import verify_integrity
-from compliance.packs.items import item_id, salted_digest
+from compliance.packs.items import item_digest, item_id
 from compliance.packs.trust import Trust
 from compliance.records.audit import Declared, SystemFacts
 from compliance.records.base import canonical_bytes, digest_bytes
@@ -45,8 +45,8 @@ def test_it_is_a_valid_bag(built: Path):
 
 def test_it_holds_what_the_design_lists(built: Path):
     assert sorted(all_bytes(built)) == [
-        "attestations/approvals/reviewer.dsse.json",
-        "attestations/approvals/reviewer.pem",
+        "attestations/approvals/reviewer-646d6be49d9f.dsse.json",
+        "attestations/approvals/reviewer-646d6be49d9f.pem",
         "attestations/manifest.sig",
         "attestations/public-key.pem",
         "attestations/statement.dsse.json",
@@ -64,6 +64,7 @@ def test_it_holds_what_the_design_lists(built: Path):
         "data/report.html",
         "data/report.pdf",
         "data/ro-crate-metadata.json",
+        "data/salts.json",
         "data/schemas/evidence.schema.json",
         "data/trail.jsonl",
         "manifest-sha256.txt",
@@ -125,7 +126,7 @@ def test_salts_differ_between_items_and_keys(tmp_path: Path):
 
     salts = [item.salt for item in (*ours, *theirs) if isinstance(item, PackedItem)]
     assert len(set(salts)) == 6
-    assert salted_digest(ours[0]) != digest_bytes(canonical_bytes(ours[0].item))
+    assert item_digest(ours[0]) != digest_bytes(canonical_bytes(ours[0].item))
 
 
 def test_to_withhold_an_item_that_is_not_there_is_refused(tmp_path: Path):

@@ -4,8 +4,9 @@ import pytest
 
 from compliance.catalog import load_catalog
 from compliance.records.audit import Claims, Declared, FeatureRef
+from compliance.records.comparison import Comparison, MeasureChange, Reading, WhyNot
 from compliance.records.finding import Verdict
-from compliance.reports.changes import MAIN, Earlier, changes
+from compliance.reports.changes import MAIN, Earlier, changes, declared_changes
 from compliance.reports.context import Context
 from compliance.reports.messages import load_messages
 from compliance.reports.render import _namespace, templates
@@ -29,7 +30,8 @@ def compare(ctx):
         if plan:
             before = before.model_copy(update={"plan": before.plan.model_copy(update=plan)})
         digest = "sha256:" + "a" * 64
-        return changes(ctx, Earlier("1.0.0", "test-system-1.0.0", digest, before))
+        declared = declared_changes(before.system, ctx.evidence.system)
+        return changes(ctx, Earlier("1.0.0", "test-system-1.0.0", digest, before, declared))
 
     return compare
 
@@ -286,3 +288,97 @@ def test_the_shipped_example_differs_from_itself_in_nothing(ctx):
     again = Earlier("1.0.0", "p", "sha256:0", example_evidence(validation=ctx.evidence.validation))
 
     assert all(sides(changes(ctx, again), key) == {} for key in UNCHANGED)
+
+
+# Tests on the items of both packs
+
+
+def comparison_of(*changes):
+    return Comparison(
+        verdicts=(), measures=changes, level=0.95, family_error=0.05, draws=200, seed=1
+    )
+
+
+def made(ctx, place=0, measure="sensitivity", **fields):
+    return MeasureChange(
+        **{
+            "cell": ctx.plan.cells[place], "measure": measure, "reading": Reading.WORSE,
+            "items_before": 168, "items_now": 168, "items_shared": 168, "groups": 168,
+            "before": 0.91, "now": 0.8, "difference": -0.11, "low": -0.2, "high": -0.02,
+            "p": 0.0001, "p_holm": 0.004, "method": "paired-bootstrap",
+        } | fields
+    )  # fmt: skip
+
+
+def with_tests(ctx, *changes_):
+    earlier = Earlier("1.0.0", "p", "sha256:0", ctx.evidence, comparison=comparison_of(*changes_))
+    return changes(ctx, earlier)
+
+
+def test_a_tested_difference_stands_with_interval_and_p_value(ctx):
+    (found,) = sides(with_tests(ctx, made(ctx)), "tests").items()
+
+    texts = [text.replace("\N{NO-BREAK SPACE}", " ") for text in found[1]]
+    assert found[0] == "Sensitivity: Deception: English"
+    assert texts == [
+        "91.0 %", "80.0 %", "−11.0 points (−20.0 to −2.0 points)", "0.004",
+        "168 of 168 before and 168 now", "worse",
+    ]  # fmt: skip
+
+
+def test_no_number_of_a_comparison_has_an_address(ctx):
+    section = with_tests(ctx, made(ctx), made(ctx, measure="auroc-hard"))
+
+    assert all(
+        entry.number is None
+        for table in part(section, "tests").tables
+        for group in table.groups
+        for row in group.rows
+        for entry in row.entries
+    )
+
+
+@pytest.mark.parametrize("reason", list(WhyNot))
+def test_what_is_not_comparable_says_why(ctx, reason):
+    nothing = dict.fromkeys(("before", "now", "difference", "low", "high", "p", "p_holm", "method"))
+    row = made(ctx, reading=Reading.NOT_COMPARABLE, reason=reason, **nothing)
+
+    (found,) = sides(with_tests(ctx, row), "tests").values()
+
+    assert found[0] == "no value" and found[-1].startswith("not comparable: ")
+    assert load_messages().changes[f"why_{reason}"] in found[-1]
+
+
+def test_readings_are_counted_and_what_the_items_are_is_said(ctx):
+    section = with_tests(
+        ctx,
+        made(ctx),
+        made(ctx, 1, reading=Reading.NO_CHANGE, items_shared=160, items_changed=3),
+        made(ctx, 2, reading=Reading.BETTER, items_unchecked=1),
+    )
+
+    text = said(section, "tests")
+    assert "worse: 1; better: 1; no change shown: 1. Not comparable: 0." in text
+    assert "only items that both packs saw count" in text
+    assert "other contents are left out" in text and "withheld in one of the packs" in text
+    assert "only items that both" not in said(with_tests(ctx, made(ctx)), "tests")
+
+
+def test_the_page_says_what_was_tested_and_how(ctx):
+    html = page(with_tests(ctx, made(ctx)))
+
+    assert "Differences on the items of both packs" in html and "No paired test" not in html
+    assert "adjusted by Holm" in html and "less than these items can show" in html
+
+
+def test_packs_without_a_main_number_say_so(ctx):
+    assert said(with_tests(ctx), "tests") == "No main number is in either pack."
+
+
+def test_a_cell_that_is_no_longer_planned_has_no_link(ctx):
+    gone = ctx.plan.cells[0].model_copy(update={"language": "de"})
+
+    (table,) = part(with_tests(ctx, made(ctx, cell=gone)), "tests").tables
+
+    assert table.groups[0].rows[0].anchor is None
+    assert table.groups[0].rows[0].title == "Deception: German"

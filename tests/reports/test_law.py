@@ -87,6 +87,21 @@ def test_not_applicable_is_printed_with_its_reason(build, evidence):
     assert '<p class="law-status not-applicable">' in html and "no changes planned" in html
 
 
+def test_a_fact_that_a_copy_withholds_is_said_to_be_withheld(build, evidence):
+    digest = "sha256:" + "7" * 64
+    system = example_system(predetermined_changes=Declared(withheld=digest))
+    changed = evidence.model_copy(update={"system": system})
+    context = Context(changed, load_catalog(), load_messages())
+
+    (section,) = [s for s in provision_sections(context, {}) if s.citation == "Article 13(3)(c)"]
+    html = templates().get_template("report/provision.html.j2").render(
+        section=section, report=SimpleNamespace(language="en"), w=_namespace(load_messages().ui)
+    )  # fmt: skip
+
+    assert '<p class="law-status withheld">' in html and digest in html
+    assert "has not declared this" not in html and '<blockquote class="declared">' not in html
+
+
 def test_the_evidence_serves_each_of_the_other_provisions(also):
     citations = [row.citation for group in also.groups for row in group.rows]
 

@@ -45,7 +45,8 @@ def section(ctx, tmp_path):
         path = tmp_path / "trail.jsonl"
         for number, (kind, facts) in enumerate(events):
             at = START + timedelta(seconds=10 * number)
-            trail.append(path, kind, facts, at=at, actor="a person")
+            own = {"run": trail.run_name(ctx.plan), **facts}
+            trail.append(path, kind, own, at=at, actor="a person")
         return trail_section(ctx, trail.read(path))
 
     return section
@@ -72,7 +73,8 @@ def test_entries_are_told_in_words_with_time_actor_and_digests(section, events, 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_entry_has_words_that_its_facts_fill(section, kind):
     facts = {"suite": "s", "digest": "sha256:0", "pass": "fit", "items": 3, "opening": 1,
-             "version": "1.0.0"}  # fmt: skip
+             "version": "1.0.0", "pack": "demo-1.0.0", "text": "why", "size": 4,
+             "role": "preparer"}  # fmt: skip
 
     (row,) = section([(kind, facts)]).rows
 
@@ -80,7 +82,7 @@ def test_every_kind_of_entry_has_words_that_its_facts_fill(section, kind):
     assert "no words" not in row.what
 
 
-@pytest.mark.parametrize("kind", ["released", "chain", "in-order"])
+@pytest.mark.parametrize("kind", ["recalled", "chain", "in-order"])
 def test_a_kind_of_a_newer_version_is_named(section, kind):
     (row,) = section([(kind, {})]).rows
 
@@ -193,3 +195,101 @@ def test_hostile_words_of_an_entry_stay_words(section):
     html = page(section([("suite-registered", {"suite": "<script>{0.__class__}\u202e"})]))
 
     assert "<script>" not in html and "{0.__class__}" in html and "\u202e" not in html
+
+
+OTHER = "0123456789abcdef"
+
+
+def other_run(events, *kinds):
+    """The same events in another run, with a lock of its own."""
+    return [(kind, {**facts, "run": OTHER}) for kind, facts in events if not kinds or kind in kinds]
+
+
+def test_entries_of_another_run_neither_help_nor_harm(section, events):
+    """Its opening comes before our lock, its plan after our lock, and its lock is not ours."""
+    before = other_run(events, "run-started", "confirmation-opened", "assessed")
+    found = section([*before, *events, *other_run(events, "plan-frozen", "locked")])
+
+    assert found.order.startswith("The entries stand in this order")
+    assert [step.entry for step in found.steps] == [
+        f"entry {n + len(before)}" for n in (2, 3, 5, 6, 7, 9)
+    ]
+
+
+@pytest.mark.parametrize("index", [1, 4, 5, 8])
+def test_an_entry_of_another_run_does_not_stand_in_for_a_missing_one(section, events, index):
+    (other,) = other_run([events[index]])
+    events[index] = other
+
+    assert "cannot be seen" in section(events).order
+
+
+def test_a_run_that_was_given_up_is_visible(section, events):
+    reported = [("plan-frozen", {"run": "b" * 16}), ("report-built", {"run": "b" * 16})]
+    found = section([*other_run(events), *reported, *events])
+
+    assert "one run each: 3, this one included" in found.runs
+    assert "Of the other runs 1 came to a report, and 1 did not" in found.runs
+    assert found.runs.endswith("in all runs: 2.") and found.runs in page(found)
+    assert found.rows[0].what == f"Test set “ours” registered; in another run, {OTHER}"
+    assert found.rows[-1].what == "Results and verdicts computed"
+
+
+def test_a_run_alone_is_said_to_be_alone(section, events):
+    assert "the only run" in section(events).runs
+
+
+def test_openings_of_other_runs_are_pointed_at_where_they_share_items(section, events, ctx):
+    twice = ctx.evidence.model_copy(update={"confirm_openings": 2})
+    apart = ("confirmation-opened", {"groups": ["h"], "opening": 1, "run": OTHER})
+    first = [apart, *other_run(events, "confirmation-opened")]
+    later = other_run(events, "confirmation-opened")
+
+    often = section([*first, *events, *later], Context(twice, ctx.catalog, ctx.words)).openings
+
+    assert "opened 2 times" in often and "entry 2, entry 8 of this trail" in often
+
+
+def test_a_stated_deviation_stands_in_the_chapter_and_on_the_first_page(section, events, ctx):
+    texts = ["One {0} item <b>was</b> left out.", "Before any plan.", "Of another run."]
+    runs = [{}, {"run": None}, {"run": OTHER}]
+    stated = [("deviation", {"text": text, **run}) for text, run in zip(texts, runs, strict=True)]
+    found = section([*events, *stated])
+
+    assert [line.split(": ", 1)[1] for line in found.deviations] == texts[:2]
+    assert found.deviations[0].startswith("Deviation from the plan, entry 10, stated by a person:")
+    assert found.none_stated == "" and "&lt;b&gt;was&lt;/b&gt;" in page(found)
+    assert found.rows[-1].what.startswith("Deviation from the plan stated: Of another run.")
+
+
+def test_the_first_page_begins_with_the_deviations(evidence, tmp_path):
+    from compliance.reports.build import build_report
+
+    path = tmp_path / "trail.jsonl"
+    facts = {"text": "Two items were left out.", "run": trail.run_name(evidence.plan)}
+    trail.append(path, "deviation", facts, at=START, actor="A. Person, QA")
+    given = {"pack_id": "demo-1.0.0", "version": "1.0.0", "built_at": START}
+
+    report = build_report(evidence, load_catalog(), trail=trail.read(path), **given)
+
+    assert report.notices[0] == (
+        "A deviation from the plan is stated (entry 1, A. Person, QA): Two items were left out."
+    )
+    assert not any(
+        "deviation" in n for n in build_report(evidence, load_catalog(), **given).notices
+    )
+
+
+def test_without_a_deviation_that_is_said(section, events):
+    found = section(events)
+
+    assert found.deviations == () and found.none_stated in page(found)
+
+
+def test_time_stamps_are_named_and_the_sentence_without_them_is_gone(section, events):
+    stamped = ("time-stamped", {"size": 9, "token": "AAAA"})
+    html = page(section([*events, stamped, stamped]))
+
+    assert "stand in entry 10, entry 11; each shows" in html
+    assert "The first 9 entries stamped with the time" in html
+    assert "no outside time stamp" not in html

@@ -20,7 +20,7 @@ from compliance.records.observation import (
 from compliance.records.suite import Item
 from compliance.suites.load import Suite, suite_digest
 from compliance.suites.pictures import store_picture
-from compliance.workflow.observed import observed_of, picture_files
+from compliance.workflow.observed import observed_of, picture_files, pictures_of, used_items
 from tests.reports.picture_example import picture_evidence
 
 GROUPS = 12
@@ -55,7 +55,8 @@ def evidence(suite):
 
 @pytest.fixture
 def observations(suite, evidence):
-    items = sorted(i.id for i in planned_items(evidence.plan, [suite])["confirm"])
+    placed = {i.id: (i, s) for s, i in _planned(evidence, suite)}
+    items = sorted(name for name, (_, split) in placed.items() if split == "confirm")
     scores = pd.DataFrame(
         [(item, "deception", scorer, place + (scorer == "tokens"))
          for place, item in enumerate(items) for scorer in ("probe", "tokens")],
@@ -67,13 +68,19 @@ def observations(suite, evidence):
         columns=PATCH_COLUMNS,
     )  # fmt: skip
     benign = pd.DataFrame([("b1", "deception", "probe", 0.25)], columns=SCORE_COLUMNS)
-    before = empty_table(ITEM_COLUMNS)
-    before.loc[0] = ["b1", "", "", "calibrate", "", "negative", *[""] * 8, 1, 0, 0]
+    rows = [
+        (i.id, suite.datasheet.name, i.group, split, i.concept, i.label.value, i.language,
+         i.modality, i.rendering, i.format, "", i.origin, i.source, "", 1, 0, 0)
+        for i, split in placed.values()
+    ]  # fmt: skip
+    rows.append(("b1", "", "g", "calibrate", "", "negative", "en", "text", *[""] * 6, 1, 0, 0))
+    seen = pd.DataFrame(rows, columns=ITEM_COLUMNS)
     tables = {
+        "confirm/items.csv": seen[seen["split"] == "confirm"],
         "confirm/scores.csv": scores,
         "confirm/patches.parquet": patches,
         "fit/scores.csv": pd.concat([benign, scores.head(1)]),
-        "fit/items.csv": before,
+        "fit/items.csv": seen[seen["split"] != "confirm"],
         "confirm/tokens.parquet": empty_table(TOKEN_COLUMNS),
         "confirm/cofiring.parquet": empty_table(COFIRING_COLUMNS),
         "confirm/features.csv": empty_table(FEATURE_COLUMNS),
@@ -82,9 +89,19 @@ def observations(suite, evidence):
     return {path: table_bytes(table, path) for path, table in tables.items()}
 
 
+def _planned(evidence, suite):
+    planned = planned_items(evidence.plan, [suite])
+    return [(split, item) for split, items in planned.items() for item in items]
+
+
+def observed_from(evidence, suites, observations):
+    items = used_items(evidence.plan, suites)
+    return observed_of(evidence, items, observations, pictures_of(suites))
+
+
 @pytest.fixture
 def gallery_of():
-    return lambda *arguments: observed_of(*arguments).gallery
+    return lambda *arguments: observed_from(*arguments).gallery
 
 
 def test_scores_activations_and_files_come_from_the_run_and_the_suite(
@@ -143,7 +160,28 @@ def test_files_are_those_of_the_items_asked_for(suite):
 
 
 def test_of_the_fit_only_benign_scores_are_shown(suite, evidence, observations):
-    found = observed_of(evidence, [suite], observations)
+    found = observed_from(evidence, [suite], observations)
 
     assert found.calibration["item"].tolist() == ["b1"]
     assert set(found.items) == set(planned_items(evidence.plan, [suite])["confirm"])
+
+
+def test_an_item_that_is_restricted_or_missing_is_known_by_its_observations_alone(
+    suite, evidence, observations
+):
+    items, confirm = used_items(evidence.plan, [suite]), planned_items(evidence.plan, [suite])
+    hidden = confirm["confirm"][0].id, confirm["confirm"][-1].id
+    marked = [i.model_copy(update={"restricted": True}) if i.id in hidden else i for i in items]
+    missing = [i for i in items if i.id not in hidden]
+
+    here, there = (
+        observed_of(evidence, known, observations, pictures_of([suite]))
+        for known in (marked, missing)
+    )
+
+    assert here.items == there.items
+    assert here.gallery == there.gallery
+    assert here.gallery.counts == {"made-up-suite": 2 * GROUPS}
+    assert {item.id for item in here.items if item.restricted} == set(hidden)
+    for item in here.items:
+        assert item.restricted is None or item.image.description == "withheld"

@@ -6,16 +6,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from compliance.errors import ComplianceError, DigestMismatch
-from compliance.keys import parse_public_key, public_pem
+from compliance.keys import PublicKey, parse_public_key, public_pem
 from compliance.packs import layout
 from compliance.packs.folder import Folder, failed, printable
-from compliance.packs.items import PackItem
-from compliance.packs.reading import parse_evidence, parse_items
+from compliance.packs.reading import parse_evidence, parse_items, parse_salts
 from compliance.packs.sign import open_envelope
 from compliance.records.evidence import Evidence
+from compliance.records.pack import PackItem, Salts
 from compliance.records.statement import Envelope, Statement
 from compliance.records.trail import Entry
 from compliance.records.verification import Check, Outcome
@@ -36,6 +34,8 @@ PASSED = {
     "root": "the root digest follows from the files",
     "statement": "the statement is about these files",
     "signature": "statement and manifest are signed",
+    "cms": "the CMS signature and its certificate are of the key that signed the statement",
+    "original": "the statement of the original signs the same root digest, as do its approvals",
     "tag-manifest": "tagmanifest-sha256.txt lists every file outside data/",
 }
 
@@ -49,9 +49,10 @@ class Contents:
     info: dict[str, str] | None
     evidence: Evidence | None
     items: tuple[PackItem, ...] | None
+    salts: Salts | None
     trail: tuple[Entry, ...] | None
     signed: tuple[Envelope, Statement] | None
-    key: Ed25519PublicKey | None
+    key: PublicKey | None
     problems: dict[str, list[Check]]
     """By the name of the check."""
 
@@ -78,6 +79,7 @@ def load_contents(folder: Folder) -> Contents:
         info=load("bag", layout.BAG_INFO, layout.parse_info, small),
         evidence=load("evidence", layout.EVIDENCE, parse_evidence, large),
         items=load("items", layout.ITEMS, parse_items, large),
+        salts=load("evidence", layout.SALTS, parse_salts, large),
         trail=load("trail", layout.TRAIL, parse, large),
         signed=load("statement", layout.STATEMENT, _open_statement, small),
         key=load("signature", layout.PUBLIC_KEY, own_key, small),
@@ -89,7 +91,7 @@ def _open_statement(data: bytes) -> tuple[Envelope, Statement]:
     return open_envelope(data, path=layout.STATEMENT)
 
 
-def own_key(data: bytes, path: str = layout.PUBLIC_KEY) -> Ed25519PublicKey:
+def own_key(data: bytes, path: str = layout.PUBLIC_KEY) -> PublicKey:
     """A public key of the pack; ``ValueError`` where it is spelt as openssl would not."""
     key = parse_public_key(data, name=path)
     if public_pem(key) != data:

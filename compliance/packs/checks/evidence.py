@@ -7,8 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from compliance.packs import layout
 from compliance.packs.checks.contents import Contents, changed, not_checked, part
 from compliance.packs.folder import failed
-from compliance.packs.items import root_digest, shown_pictures
+from compliance.packs.items import shown_pictures
+from compliance.packs.roots import fact_problems, root_leaves
 from compliance.records.verification import Check
+from compliance.trail import merkle_root
 
 
 def check_evidence(pack: Contents) -> Iterator[Check]:
@@ -21,11 +23,24 @@ def check_evidence(pack: Contents) -> Iterator[Check]:
         place = layout.OBSERVATIONS + path
         if path not in stated:
             yield failed("evidence", place, "evidence.json does not name it")
+        elif path in withheld_files(pack):
+            continue
         elif path not in found:
             yield failed("evidence", place, "missing; evidence.json names it")
         elif stated[path] != f"sha256:{found[path]}":
             expected = stated[path].removeprefix("sha256:")
             yield changed("evidence", place, expected, found[path], "evidence.json")
+    if pack.salts is not None:
+        for problem in fact_problems(pack.evidence.system, pack.salts):
+            yield failed("evidence", layout.SALTS, problem)
+
+
+def withheld_files(pack: Contents) -> frozenset[str]:
+    """Observation files that a copy does not show; evidence and root hold their digests."""
+    if pack.signed is None or pack.signed[1].predicate.profile is None or pack.evidence is None:
+        return frozenset()
+    there = pack.folder.below(layout.OBSERVATIONS).keys()
+    return frozenset(layout.WITHHOLDABLE) & (pack.evidence.observations.keys() - there)
 
 
 def check_pictures(pack: Contents) -> Iterable[Check]:
@@ -49,19 +64,28 @@ def _wrong_pictures(found: Mapping[str, str], named: Mapping[str, str]) -> Itera
             yield changed("pictures", place, named[path], found[path], "its item")
 
 
-def root_of(pack: Contents) -> str | None:
-    """The root digest that the files give; None where they cannot be read."""
-    evidence = pack.folder.digests.get(layout.EVIDENCE)
-    if evidence is None or pack.items is None:
+def leaves_of(pack: Contents) -> list[bytes] | None:
+    """The leaves of the root digest; None where the files that give them cannot be read."""
+    if pack.evidence is None or pack.items is None or pack.salts is None:
         return None
+    evidence = pack.folder.read(layout.EVIDENCE, limit=layout.MAX_JSON_FILE)
     found = pack.folder.below(layout.OBSERVATIONS)
     observations = {path: f"sha256:{digest}" for path, digest in found.items()}
-    return root_digest(f"sha256:{evidence}", observations, pack.items)
+    observations |= {path: pack.evidence.observations[path] for path in withheld_files(pack)}
+    try:
+        return root_leaves(evidence, pack.salts, observations, pack.items)
+    except ValueError:
+        return None  # a fact without its salt: `check_evidence` says so
 
 
-def check_roots(pack: Contents) -> Iterator[Check]:
-    """Whether every root digest that is stated is the one that the files give."""
-    root = root_of(pack)
+def root_of(pack: Contents) -> str | None:
+    """The root digest that the files give; None where they cannot be read."""
+    leaves = leaves_of(pack)
+    return None if leaves is None else "sha256:" + merkle_root(leaves).hex()
+
+
+def check_roots(pack: Contents, root: str | None) -> Iterator[Check]:
+    """Whether every root digest that is stated is ``root``, the one that the files give."""
     if root is None or pack.signed is None or pack.info is None:
         yield not_checked("root", "it needs evidence, items, bag-info.txt and the statement")
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 
 from compliance.packs import layout
@@ -11,13 +12,22 @@ from compliance.packs.folder import failed
 from compliance.records.verification import Check
 
 _INFO_LABELS = frozenset(
-    {"Bag-Software-Agent", "Bagging-Date", "External-Identifier", "Payload-Oxum", "Root-Digest"}
+    {
+        "Bag-Software-Agent",
+        "Bagging-Date",
+        "External-Identifier",
+        "Payload-Oxum",
+        "Root-Digest",
+    }
 )
 PARENT_LABEL = "Parent-Root-Digest"
+PROFILE_LABEL = "Profile"
+BLIND_LABEL = "Blind"
+"""A copy has the one, and a pack that is none the other."""
 
 
-PARENT_LABEL = "Parent-Root-Digest"
-
+_CALLED = re.compile(r"(.+-\d+\.\d+\.\d+)(?:-[a-z]+)?(?:\.zip)?", re.ASCII | re.DOTALL)
+"""What a pack's folder or ZIP is called: its id, the profile of a copy."""
 
 _BAGIT_DIGEST = hashlib.sha256(layout.BAGIT_TEXT).hexdigest()
 
@@ -56,14 +66,27 @@ def check_bag(pack: Contents) -> Iterator[Check]:
             yield failed(name, path, "has no place in a pack")
     if pack.info is None:
         return
-    if set(pack.info) - {PARENT_LABEL} != _INFO_LABELS:
-        odd = sorted((set(pack.info) - {PARENT_LABEL}) ^ _INFO_LABELS)
+    kind = PROFILE_LABEL if PROFILE_LABEL in pack.info else BLIND_LABEL
+    if set(pack.info) - {PARENT_LABEL} != _INFO_LABELS | {kind}:
+        odd = sorted((set(pack.info) - {PARENT_LABEL}) ^ (_INFO_LABELS | {kind}))
         yield failed(name, layout.BAG_INFO, f"{odd[0]} is missing, or has no place there")
     sizes = [size for path, size in found.sizes.items() if path.startswith("data/")]
     oxum = f"{sum(sizes)}.{len(sizes)}"
     if pack.info.get("Payload-Oxum") != oxum:
         stated = pack.info.get("Payload-Oxum")
         yield failed(name, layout.BAG_INFO, f"Payload-Oxum is {stated}, the files give {oxum}")
+
+
+def check_name(pack: Contents, called: str) -> Iterator[Check]:
+    """Whether a folder or ZIP that is called like a pack is called like this one.
+
+    Anybody may call a copy of theirs anything; but an old pack under the name of a newer one says
+    something untrue.
+    """
+    said = (pack.info or {}).get("External-Identifier")
+    match = _CALLED.fullmatch(called)
+    if match and said and match[1] != said:
+        yield failed("bag", None, f"it is called {called}, and it is {said}")
 
 
 def check_tag_manifest(pack: Contents, named: set[str | None]) -> Iterator[Check]:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from compliance.errors import ComplianceError
-from compliance.keys import key_id
+from compliance.keys import PublicKey, key_id, parse_public_key
 from compliance.packs import layout
-from compliance.packs.checks.contents import Contents, changed, not_checked, own_key
-from compliance.packs.checks.files import PARENT_LABEL
+from compliance.packs.checks.contents import PASSED, Contents, changed, not_checked, own_key
+from compliance.packs.checks.files import PARENT_LABEL, PROFILE_LABEL
+from compliance.packs.cms import verify_cms
 from compliance.packs.folder import failed
 from compliance.packs.sign import ROOT, open_envelope, verify_detached, verify_envelope
 from compliance.packs.trust import Trust
 from compliance.records.statement import Envelope, Predicate, Statement
+from compliance.records.trail import parse_utc
 from compliance.records.verification import Check, Outcome
 
 
@@ -42,6 +43,7 @@ def _info(predicate: Predicate) -> dict[str, str | None]:
     return {
         "External-Identifier": predicate.pack_id,
         PARENT_LABEL: predicate.parent_digest,
+        PROFILE_LABEL: predicate.profile,
     }
 
 
@@ -62,13 +64,15 @@ def _subjects(
             yield changed(name, path, expected, actual, "the statement")
 
 
-def check_signature(pack: Contents, key: Ed25519PublicKey | None) -> Iterator[Check]:
+def check_signature(pack: Contents, key: PublicKey | None) -> Iterator[Check]:
     """Whether the key signed statement and manifest."""
     if key is None:
         yield not_checked("signature", "there is no key to check it with")
         return
     if pack.signed:
-        yield from _envelope("signature", layout.STATEMENT, layout.PUBLIC_KEY, pack.signed[0], key)
+        yield from envelope_problems(
+            "signature", layout.STATEMENT, layout.PUBLIC_KEY, pack.signed[0], key
+        )
     if pack.key and key_id(pack.key) != key_id(key):
         message = f"key {key_id(pack.key)}, the given one is {key_id(key)}"
         yield failed("signature", layout.PUBLIC_KEY, message)
@@ -84,8 +88,8 @@ def check_signature(pack: Contents, key: Ed25519PublicKey | None) -> Iterator[Ch
             yield failed("signature", path, str(error).removeprefix(f"{path}: "))
 
 
-def _envelope(
-    name: str, path: str, key_path: str, envelope: Envelope, key: Ed25519PublicKey
+def envelope_problems(
+    name: str, path: str, key_path: str, envelope: Envelope, key: PublicKey
 ) -> Iterator[Check]:
     """Whether the key signed the envelope, and is the one that the envelope names.
 
@@ -102,45 +106,144 @@ def _envelope(
             yield failed(name, key_path, f"not the key that {path} names")
 
 
+def check_cms(pack: Contents, key: PublicKey | None) -> Iterator[Check]:
+    """Whether the key signed the manifest by CMS too."""
+    path, name = layout.MANIFEST_CMS, "cms"
+    if path not in pack.folder.digests:
+        message = (
+            "there is no CMS signature: the issuer's key had no certificate, or is ed25519, which "
+            "openssl 3.0 does not check in CMS"
+        )
+        yield not_checked(name, message)
+        return
+    if key is None or pack.signed is None or layout.MANIFEST not in pack.folder.digests:
+        yield not_checked(name, "it needs the manifest, the statement and a key", path)
+        return
+    try:
+        verify_cms(
+            pack.folder.read(path),
+            pack.folder.read(layout.MANIFEST),
+            key=key,
+            signed_at=parse_utc(pack.signed[1].predicate.signed_at),
+            path=path,
+        )
+    except (ComplianceError, ValueError) as error:
+        yield failed(name, path, str(error).removeprefix(f"{path}: "))
+    else:
+        yield Check(name=name, status=Outcome.PASSED, path=path, message=PASSED[name])
+
+
+@dataclass(frozen=True)
+class _Approval:
+    """A statement of somebody who signed later, whose signature fits this pack."""
+
+    role: str
+    key: str
+    path: str
+
+
 def check_approvals(pack: Contents, trust: Trust) -> Iterator[Check]:
-    """Statements of those who signed later, each with the key that lies beside it."""
-    paths = [path for path in pack.folder.digests if layout.approval_role(path)]
-    for role in sorted({layout.approval_role(path) or "" for path in paths}):
-        yield from _approval(pack, role)
+    """Statements of those who signed later, whose keys those are, and whether enough signed.
+
+    Raises:
+        PackError: What was given as a role's key is none.
+    """
+    known = {role: _key_ids(role, pems) for role, pems in trust.roles.items()}
+    paths = (path for path in pack.folder.digests if layout.approval_role(path))
+    found: list[_Approval] = []
+    for stem in sorted({path.removesuffix(".pem").removesuffix(".dsse.json") for path in paths}):
+        checked = _approval(pack, stem)
+        if isinstance(checked, _Approval):
+            found.append(checked)
+            yield _whose(checked, known)
+        else:
+            yield from checked
+    yield from _two_roles(pack, found)
+    yield from _enough(pack, found, known)
 
 
-def _approval(pack: Contents, role: str) -> Iterator[Check]:
-    path, key_path = layout.approval_paths(role)
+def _key_ids(role: str, pems: Sequence[bytes]) -> set[str]:
+    return {key_id(parse_public_key(pem, name=f"a key given for {role!r}")) for pem in pems}
+
+
+def _approval(pack: Contents, stem: str) -> _Approval | list[Check]:
+    path, key_path = f"{stem}.dsse.json", f"{stem}.pem"
     missing = {path, key_path} - set(pack.folder.digests)
     if missing:
         there = ({path, key_path} - missing).pop()
-        yield failed("approval", missing.pop(), f"missing; {there} belongs to it")
-        yield failed("approval", there, "says nothing alone")
-        return
+        absent = failed("approval", missing.pop(), f"missing; {there} belongs to it")
+        return [absent, failed("approval", there, "says nothing alone")]
     try:
         key = own_key(pack.folder.read(key_path), key_path)
     except (ComplianceError, ValueError) as error:
-        yield failed("approval", key_path, str(error).removeprefix(f"{key_path}: "))
-        return
+        return [failed("approval", key_path, str(error).removeprefix(f"{key_path}: "))]
     try:
         envelope, statement = open_envelope(pack.folder.read(path), path=path)
     except (ComplianceError, ValueError) as error:
-        yield failed("approval", path, str(error).removeprefix(f"{path}: "))
-        return
+        return [failed("approval", path, str(error).removeprefix(f"{path}: "))]
     files = (*layout.SIGNED_TAG_FILES, layout.STATEMENT)
     problems = [
-        *_envelope("approval", path, key_path, envelope, key),
+        *envelope_problems("approval", path, key_path, envelope, key),
         *_subjects("approval", path, pack, statement, files),
+        *_place(pack, path, statement.predicate, key),
     ]
-    said = statement.predicate
-    if said.role != role:
-        problems.append(failed("approval", path, f"signed as {said.role!r}, filed as {role!r}"))
+    return problems or _Approval(statement.predicate.role, key_id(key), path)
+
+
+def _place(pack: Contents, path: str, said: Predicate, key: PublicKey) -> Iterator[Check]:
+    """Whether a statement lies where it belongs: its pack, and its role's and key's file."""
+    filed = layout.approval_role(path)
+    if said.role != filed:
+        yield failed("approval", path, f"signed as {said.role!r}, filed as {filed!r}")
+    elif path != layout.approval_paths(said.role, key_id(key))[0]:
+        yield failed("approval", path, f"signed by {key_id(key)}, filed under another key")
     if pack.signed and _identity(said) != _identity(pack.signed[1].predicate):
-        problems.append(failed("approval", path, "names another pack than the issuer's statement"))
-    yield from problems
-    if not problems:
-        message = f"signed by {key_id(key)}; whose key that is was not checked"
-        yield not_checked("approval", message, path)
+        yield failed("approval", path, "names another pack than the issuer's statement")
+
+
+def _whose(approval: _Approval, known: Mapping[str, Collection[str]]) -> Check:
+    """Whether the key is one that the verifier knows for this role."""
+    signed = f"signed as {approval.role} by {approval.key}"
+    if approval.key in known.get(approval.role, ()):
+        message = f"{signed}, a key that was given for this role"
+        return Check(name="approval", status=Outcome.PASSED, path=approval.path, message=message)
+    if approval.role in known:
+        message = f"{signed}, which is no key that was given for this role"
+    else:
+        message = f"{signed}; whose key that is was not checked"
+    return not_checked("approval", message, approval.path)
+
+
+def _two_roles(pack: Contents, found: Sequence[_Approval]) -> Iterator[Check]:
+    """Say of a key that it signed in two roles: four eyes may have been two."""
+    roles: dict[str, list[str]] = {}
+    if pack.signed:
+        roles[pack.signed[0].signatures[0].keyid] = [pack.signed[1].predicate.role]
+    for approval in found:
+        roles.setdefault(approval.key, []).append(approval.role)
+    for key, names in sorted(roles.items()):
+        if len(names) > 1:
+            said = f"one key, {key}, signed as {' and as '.join(names)}"
+            yield not_checked("approval", f"{said}; that these are several persons is not shown")
+
+
+def _enough(
+    pack: Contents, found: Sequence[_Approval], known: Mapping[str, Collection[str]]
+) -> Iterator[Check]:
+    """Whether as many persons signed in each role as the audit wants."""
+    required = pack.evidence.required_signatures if pack.evidence else {}
+    for role, wanted in sorted(required.items()):
+        signed = {approval.key for approval in found if approval.role == role}
+        trusted = len(signed & set(known.get(role, ())))
+        message = (
+            f"{role}: {len(signed)} of {wanted} signatures are there; "
+            f"{trusted} by keys that were given"
+        )
+        if trusted >= wanted:
+            yield Check(name="threshold", status=Outcome.PASSED, message=message)
+        else:
+            yield not_checked("threshold", message)
+    yield not_checked("approvals", "a pack does not show whether an approval was taken away")
 
 
 def _identity(predicate: Predicate) -> tuple[str | None, ...]:
@@ -152,7 +255,7 @@ def _identity(predicate: Predicate) -> tuple[str | None, ...]:
     )
 
 
-def check_issuer(pack: Contents, issuer: Ed25519PublicKey | None) -> Check:
+def check_issuer(pack: Contents, issuer: PublicKey | None) -> Check:
     """Whether the key that signed is the one that was given from outside."""
     signed_by = pack.signed[0].signatures[0].keyid if pack.signed else "unknown"
     if issuer is None:

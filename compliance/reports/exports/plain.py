@@ -123,11 +123,18 @@ class Source:
         given = answer(self.evidence.system, key)
         return given.text if given else None
 
+    def withholds(self, key: str) -> bool:
+        """Whether something was declared under a key that this copy of the pack does not show."""
+        given = answer(self.evidence.system, key)
+        return given is not None and given.withheld is not None
+
     def declared_or_not(self, key: str) -> str:
-        """The same; why it does not apply, or that it was not declared, in words."""
+        """The same; why it does not apply, is not shown, or was not declared, in words."""
         given = answer(self.evidence.system, key)
         if given is None:
             return self.words["not_declared"]
+        if given.withheld:
+            return self.words["withheld"]
         return given.text or self.words["not_applicable"].format(reason=given.not_applicable)
 
 

@@ -181,7 +181,8 @@ def _subjects(source: Source) -> Iterator[Json]:
         "@type": "SoftwareApplication",
         "name": line(system.title),
         "version": line(system.version),
-        "description": source.declared("intended_purpose") or words["not_declared"],
+        "description": source.declared("intended_purpose")
+        or words["withheld" if source.withholds("intended_purpose") else "not_declared"],
     }
     provider = source.declared("provider.identity")
     if provider:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from compliance.documents import open_file
 from compliance.errors import SuiteError
 from compliance.suites.importing.rows import (
     MAX_ROW,
@@ -24,6 +25,9 @@ from compliance.suites.importing.rows import (
 )
 
 DELIMITERS = ",;\t"
+
+MAX_COLUMNS = 10_000
+"""Of one table."""
 
 
 def read_csv(path: Path, name: str, meter: Meter) -> Iterator[Row | Refused]:
@@ -40,7 +44,7 @@ def read_csv(path: Path, name: str, meter: Meter) -> Iterator[Row | Refused]:
     refuse_other_encodings(path, name)
     limit = csv.field_size_limit(MAX_ROW)
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             yield from _records(file, name, meter)
     finally:
         csv.field_size_limit(limit)
@@ -98,6 +102,10 @@ def _header(cells: list[str], name: str) -> list[str]:
         raise SuiteError(
             f"{name}, row 1: found nothing, expected a header",
             hint="the first row names the columns",
+        )
+    if len(header) > MAX_COLUMNS:
+        raise SuiteError(
+            f"{name}, row 1: {len(header):,} columns, at most {MAX_COLUMNS:,} are read"
         )
     for place, column in enumerate(header, start=1):
         where = f"{name}, row 1, column {place}"

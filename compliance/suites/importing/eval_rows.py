@@ -13,12 +13,13 @@ JSON file. A row has these columns:
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from compliance.errors import SuiteError
-from compliance.suites.importing.json_rows import DECODER, read_json_array
+from compliance.suites.importing.json_rows import decode, read_json_array
 from compliance.suites.importing.rows import MAX_ROW, Meter, Refused, Row, Unfit, check_texts
 
 _ATTACHED = "attachment://"
@@ -41,9 +42,11 @@ def read_eval_log(path: Path, name: str, meter: Meter) -> Iterator[Row | Refused
     try:
         with zipfile.ZipFile(path) as archive:
             yield from _from_archive(archive, name, meter)
-    except (zipfile.BadZipFile, KeyError, ValueError, RecursionError) as error:
+    except (zipfile.BadZipFile, KeyError, ValueError, EOFError) as error:
         raise SuiteError(f"{name}: not a log of Inspect that can be read: {error}") from error
-    except NotImplementedError as error:
+    except zlib.error as error:
+        raise SuiteError(f"{name}: damaged in the ZIP: {error}") from error
+    except RuntimeError as error:
         raise SuiteError(
             f"{name}: packed in a way that this version of Python cannot read: {error}",
             hint="'inspect log convert --to json' writes it as one JSON file",
@@ -65,7 +68,11 @@ def _from_archive(archive: zipfile.ZipFile, name: str, meter: Meter) -> Iterator
 def _object(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> dict[str, Any]:
     if info.file_size > MAX_ROW:
         raise ValueError(f"{info.filename} is longer than {MAX_ROW:,} bytes")
-    value = DECODER.decode(archive.read(info).decode("utf-8", "surrogateescape"))
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise NotImplementedError(f"compression method {info.compress_type}")
+    with archive.open(info) as file:  # by its stated size: reading it whole unpacks all there is
+        data = file.read(MAX_ROW + 1)
+    value = decode(data.decode("utf-8", "surrogateescape"))
     if not isinstance(value, dict):
         raise ValueError(f"{info.filename} is not an object")
     return value

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from compliance.documents import leads_out, open_file
 from compliance.errors import SuiteError
 from compliance.records.suite import Image
 from compliance.suites.importing.rows import Unfit
@@ -29,17 +30,15 @@ def take_picture(
     """
     shown = f"image {shorten(path)}"
     found = Path(os.path.abspath(folder / path))  # beside '.' even '..' would pass for inside
-    if not found.is_relative_to(os.path.abspath(folder)):
+    if not found.is_relative_to(os.path.abspath(folder)) or _leads_out(found, folder):
         raise Unfit(column, "image elsewhere", f"{shown} leads out of the folder")
     try:
-        with found.open("rb") as file:
+        with open_file(found) as file:
             data = file.read(MAX_BYTES + 1)
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
         raise Unfit(column, "missing image", f"{shown} is not there") from error
     except OSError as error:
         raise Unfit(column, "missing image", f"{shown}: {error.strerror}") from error
-    except ValueError as error:  # a path with a null byte, or one that no file system could have
-        raise Unfit(column, "missing image", f"{shown}: {error}") from error
     try:
         picture = decode_picture(data, shown)
     except SuiteError as error:
@@ -48,3 +47,10 @@ def take_picture(
         raise Unfit(column, "image that cannot be used", str(error)) from error
     said = one_line(description or "") or one_line(f"not described: {path}")
     return store_picture(picture, out, description=said)
+
+
+def _leads_out(path: Path, folder: Path) -> bool:
+    try:
+        return leads_out(path, folder)
+    except ValueError:  # no path that a file system could have, which opening it tells
+        return False

@@ -6,6 +6,7 @@ parses it, so that no other library is needed.
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Iterator
@@ -13,7 +14,9 @@ from json.decoder import JSONDecodeError
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
+from compliance.documents import open_file
 from compliance.errors import SuiteError
+from compliance.records.bounds import refuse_crowded, refuse_deep
 from compliance.suites.importing.rows import (
     MAX_ROW,
     Meter,
@@ -41,7 +44,7 @@ def read_json_lines(path: Path, name: str, meter: Meter) -> Iterator[Row | Refus
     """
     refuse_other_encodings(path, name)
     number = 0
-    with path.open("rb") as file:
+    with open_file(path) as file:
         while line := file.readline(MAX_ROW + 1):
             number += 1
             if len(line) > MAX_ROW:
@@ -76,7 +79,9 @@ def read_json_array(
         SuiteError: The file is not such an array, breaks off, or goes on behind it.
     """
     refuse_other_encodings(path, name)
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+    with io.TextIOWrapper(
+        open_file(path), encoding="utf-8-sig", errors="surrogateescape", newline=""
+    ) as file:
         window = _Window(file, name, meter)
         if member is not None:
             window.enter(member, {} if passed is None else passed)
@@ -93,7 +98,7 @@ def read_json_array(
 
 def _parsed(text: str, name: str, number: int) -> Row | Refused:
     try:
-        value = DECODER.decode(text)
+        value = decode(text)
     except JSONDecodeError as error:
         reason = f"not valid JSON: {error.msg.lower()} (character {error.colno})"
         return Refused(name, number, f"character {error.colno}", "not valid JSON", reason)
@@ -125,6 +130,17 @@ def _no_constant(name: str) -> NoReturn:
 
 
 DECODER = json.JSONDecoder(object_pairs_hook=_no_repeats, parse_constant=_no_constant)
+
+
+def decode(text: str) -> Any:
+    """One JSON value that is neither nested nor filled without end.
+
+    Raises:
+        ValueError: It is, or is not valid.
+    """
+    refuse_crowded(text)
+    refuse_deep(text)
+    return DECODER.decode(text)
 
 
 class _Window:
@@ -161,7 +177,9 @@ class _Window:
         size = CHUNK
         while True:
             try:
+                refuse_crowded(self._text, self._place)
                 value, end = DECODER.raw_decode(self._text, self._place)
+                refuse_deep(self._text[self._place : end])
                 if end < len(self._text) or self._ended:
                     self._place = end
                     return value

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from compliance.documents import open_file
 from compliance.errors import SuiteError
 
 MAX_ROW = 32_000_000
@@ -110,7 +111,7 @@ def refuse_other_encodings(path: Path, name: str) -> None:
     Raises:
         SuiteError: The file is UTF-16 or UTF-32, or cannot be read.
     """
-    with path.open("rb") as file:
+    with open_file(path) as file:
         head = file.read(4)
     if head[:2] in (b"\xff\xfe", b"\xfe\xff") or head == b"\x00\x00\xfe\xff":
         raise SuiteError(

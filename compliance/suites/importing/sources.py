@@ -8,19 +8,18 @@ that are named ``train-00000-of-00002.parquet``, in the folder or in ``data``.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compliance.documents import read_text
+from compliance.documents import leads_out, open_file, read_text
 from compliance.errors import SuiteError
 from compliance.suites.importing.arrow_rows import read_arrow, read_parquet
 from compliance.suites.importing.csv_rows import read_csv
 from compliance.suites.importing.eval_rows import read_eval_log
-from compliance.suites.importing.json_rows import read_json_array, read_json_lines
+from compliance.suites.importing.json_rows import decode, read_json_array, read_json_lines
 from compliance.suites.importing.rows import Meter, Refused, Row
 
 Reader = Callable[[Path, str, Meter], Iterator[Row | Refused]]
@@ -110,7 +109,7 @@ def file_facts(file: SourceFile) -> FileFacts:
     """
     try:
         before = file.path.stat()
-        with file.path.open("rb") as opened:
+        with open_file(file.path) as opened:
             digest = hashlib.file_digest(opened, "sha256").hexdigest()
     except OSError as error:
         raise _unreadable(file.name, error) from error
@@ -151,7 +150,7 @@ def _file(path: Path, name: str) -> SourceFile:
 def _json_reader(path: Path) -> Reader:
     """Arrays, lines and logs of Inspect all end in ``.json``; the first characters tell."""
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             head = file.read(4096)
     except OSError as error:
         raise _unreadable(path.name, error) from error
@@ -200,7 +199,8 @@ def _saved_splits(folder: Path) -> dict[str, list[Path]]:
 
 def _arrow_files(folder: Path) -> list[Path]:
     files = _member(folder / "state.json", "_data_files", list)
-    return [_inside(folder, str(file.get("filename"))) for file in files]
+    names = [file.get("filename") if isinstance(file, dict) else None for file in files]
+    return [_inside(folder, str(name)) for name in names]
 
 
 def _shards(folder: Path) -> dict[str, list[Path]]:
@@ -224,7 +224,8 @@ def _shards(folder: Path) -> dict[str, list[Path]]:
 
 def _inside(folder: Path, name: str) -> Path:
     """A path that a file of the folder names: it must not lead out of the folder."""
-    if name != Path(name).name or name in ("", ".", ".."):
+    odd = name != Path(name).name or name in ("", ".", "..") or not name.isprintable()
+    if odd or leads_out(folder / name, folder):
         raise SuiteError(f"{folder.name}: names {name!r}, expected a name in the folder")
     return folder / name
 
@@ -232,7 +233,7 @@ def _inside(folder: Path, name: str) -> Path:
 def _member(path: Path, key: str, kind: type, default: object = None) -> Any:
     """A member of a JSON file that save_to_disk wrote, of the given kind."""
     try:
-        value = json.loads(read_text(path, error=SuiteError)).get(key) or default
+        value = decode(read_text(path, error=SuiteError)).get(key) or default
     except (ValueError, AttributeError, RecursionError) as error:
         raise SuiteError(f"{path.name}: not a JSON object: {error}") from error
     if not isinstance(value, kind):

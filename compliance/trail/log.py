@@ -1,32 +1,20 @@
-"""The append-only audit trail: what happened, in which order, by whom.
+"""The trail's file: one line an entry, appended by many, readable after any kill.
 
-::
-
-    append(path, "run-started", {"split": "fit"}, at=now, actor="sae-compliance 0.1.0")
-    append_record(path, "plan-frozen", plan, at=now, actor=...)     # embeds the whole plan
-    entries = read(path)                                            # checks every link
-    note = sign_checkpoint(entries, origin="sae-compliance/demo-1.0.0", key=private_key)
-
-Each line is canonical JSON and holds the digest of the line before it. A chain does not stop its
-holder from writing all of it anew; a signed checkpoint that somebody else keeps does. The
-checkpoint is a C2SP signed note over the Merkle root (RFC 6962) of the lines.
+Each line is canonical JSON and holds the digest of the line before it. Writers hold the file
+alone while they read its end and write after it; the lock goes with the process.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import contextlib
 import fcntl
-import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from pydantic import ValidationError
 
 from compliance.errors import StorageError, TrailError
@@ -38,13 +26,21 @@ from compliance.storage import write_bytes
 START = digest_bytes(b"")
 """``previous`` of the first entry: nothing comes before it."""
 
+MAX_ENTRIES = 1_000_000
+"""Most lines of a trail that are read."""
+
 MAX_BYTES = 1 << 28
 """Longest trail that is read."""
 
+TORN = "torn-tail"
+"""Kind of the entry that says that an unfinished line was moved aside."""
+
 _HINT = "the trail was edited or damaged; go back to the last copy whose checkpoint verifies"
 
+Facts = dict[str, Any]
 
-def append(path: Path, kind: str, facts: dict[str, Any], *, at: datetime, actor: str) -> Entry:
+
+def append(path: Path, kind: str, facts: Facts, *, at: datetime, actor: str) -> Entry:
     """Write one entry to the end of the trail and return it once it is on the disk.
 
     Several processes may append at the same time. A line that a killed writer left unfinished is
@@ -54,14 +50,51 @@ def append(path: Path, kind: str, facts: dict[str, Any], *, at: datetime, actor:
         path: The trail; it is made when it is not there.
         kind: What happened, such as ``run-started``.
         facts: JSON values, as plain as they are to be read back.
+        at: When, by the writer's clock.
+        actor: Who or what did it.
 
     Raises:
         TrailError: The trail is broken, or the entry cannot be written as JSON.
         StorageError: The disk refuses; the trail is as it was.
     """
-    with _locked(path) as descriptor:
-        _move_torn_tail(descriptor, path, at=at, actor=actor)
-        return _append(descriptor, path, kind, facts, at=at, actor=actor)
+    with _held(path, at, actor) as held:
+        return held.append(kind, facts)
+
+
+def append_from(
+    path: Path,
+    kind: str,
+    facts: Callable[[Sequence[Entry]], Facts | None],
+    *,
+    at: datetime,
+    actor: str,
+) -> Entry | None:
+    """Append an entry whose facts depend on what the trail holds, which nobody changes meanwhile.
+
+    Args:
+        path: As in `append`.
+        kind: As in `append`.
+        facts: Given all entries; None: nothing is to be appended.
+        at: As in `append`.
+        actor: As in `append`.
+
+    Raises:
+        TrailError: As in `append`.
+        StorageError: As in `append`.
+    """
+    with _held(path, at, actor) as held:
+        made = facts(held.entries)
+        return None if made is None else held.append(kind, made)
+
+
+def append_once(path: Path, kind: str, facts: Facts, *, at: datetime, actor: str) -> Entry | None:
+    """Append an entry unless the trail has it: a stage that is resumed is not a second event."""
+
+    def unless_there(entries: Sequence[Entry]) -> Facts | None:
+        there = any(entry.kind == kind and entry.facts == facts for entry in entries)
+        return None if there else facts
+
+    return append_from(path, kind, unless_there, at=at, actor=actor)
 
 
 def append_record(
@@ -71,7 +104,7 @@ def append_record(
     *,
     at: datetime,
     actor: str,
-    facts: dict[str, Any] | None = None,
+    facts: Facts | None = None,
 ) -> Entry:
     """Append an entry that embeds a whole record (``plan-frozen``, ``locked``).
 
@@ -81,19 +114,20 @@ def append_record(
     return append(path, kind, embedded, at=at, actor=actor)
 
 
-def recover(path: Path, *, at: datetime, actor: str) -> Path | None:
+def recover(path: Path, *, at: datetime, actor: str) -> tuple[Path, ...]:
     """Move an unfinished last line aside, to ``trail.jsonl.torn-1`` and so on.
 
     Nothing acknowledged is lost: ``append`` returns only after the line's end was written. The
-    trail gets an entry ``torn-tail`` with the name, size and digest of what was moved.
+    trail gets an entry ``torn-tail`` with the name, size and digest of what was moved, also where
+    a process was killed between moving and saying so.
 
     Returns:
-        Where the torn bytes are now; None when the trail was whole or is not there.
+        The files that the trail now names and did not before.
     """
     if not path.exists():
-        return None
-    with _locked(path) as descriptor:
-        return _move_torn_tail(descriptor, path, at=at, actor=actor)
+        return ()
+    with _held(path, at, actor) as held:
+        return held.recovered
 
 
 def read(path: Path) -> tuple[Entry, ...]:
@@ -118,6 +152,8 @@ def parse(data: bytes, *, name: str = "trail.jsonl") -> tuple[Entry, ...]:
     """
     if len(data) > MAX_BYTES:
         raise TrailError(f"{name}: longer than {MAX_BYTES} bytes, which is the most that is read")
+    if data.count(b"\n") > MAX_ENTRIES:
+        raise TrailError(f"{name}: more than {MAX_ENTRIES} lines, which is the most that is read")
     *lines, tail = data.split(b"\n")
     entries: list[Entry] = []
     previous = START
@@ -166,8 +202,8 @@ def _digest(entry: Entry) -> str:
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[int]:
-    """Hold the trail alone. The lock goes with the process, so a killed one leaves none."""
+def _held(path: Path, at: datetime, actor: str) -> Iterator[_Held]:
+    """Hold the trail alone, whole and read. A killed process leaves no lock behind."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
@@ -176,24 +212,62 @@ def _locked(path: Path) -> Iterator[int]:
         raise StorageError(f"{path}: cannot be written: {reason}") from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield descriptor
+        yield _hold(descriptor, path, at, actor)
     finally:
         os.close(descriptor)
 
 
-def _append(
-    descriptor: int, path: Path, kind: str, facts: dict[str, Any], *, at: datetime, actor: str
-) -> Entry:
+def _hold(descriptor: int, path: Path, at: datetime, actor: str) -> _Held:
     data = _contents(descriptor)
-    entries = parse(data, name=path.name)
-    entry = _entry(entries, kind, facts, at=at, actor=actor)
-    _write_line(descriptor, len(data), canonical_bytes(entry) + b"\n", path)
-    return entry
+    whole = data.rfind(b"\n") + 1
+    entries = list(parse(data[:whole], name=path.name))
+    held = _Held(descriptor, path, at, actor, entries, whole)
+    held.recovered = held.move_torn(data[whole:])
+    return held
 
 
-def _entry(
-    entries: Sequence[Entry], kind: str, facts: dict[str, Any], *, at: datetime, actor: str
-) -> Entry:
+@dataclass
+class _Held:
+    """A trail that is locked, and what it holds."""
+
+    descriptor: int
+    path: Path
+    at: datetime
+    actor: str
+    entries: list[Entry]
+    size: int
+    """Bytes of its whole lines."""
+
+    recovered: tuple[Path, ...] = ()
+
+    def append(self, kind: str, facts: Facts) -> Entry:
+        entry = _entry(self.entries, kind, facts, at=self.at, actor=self.actor)
+        line = canonical_bytes(entry) + b"\n"
+        _write_line(self.descriptor, self.size, line, self.path)
+        self.entries.append(entry)
+        self.size += len(line)
+        return entry
+
+    def move_torn(self, torn: bytes) -> tuple[Path, ...]:
+        """Move torn bytes to a file of their own, and say so of each such file, once.
+
+        A kill may come after any step: a file that no entry names yet is one that was being moved.
+        """
+        said = {entry.facts.get("moved_to") for entry in self.entries if entry.kind == TORN}
+        moved = [place for place in _torn_files(self.path) if place.name not in said]
+        if torn:
+            if not any(place.read_bytes() == torn for place in moved):
+                moved.append(_unused(self.path))
+                write_bytes(moved[-1], torn)
+            os.ftruncate(self.descriptor, self.size)
+        for place in moved:
+            data = place.read_bytes()
+            digest = digest_bytes(data)
+            self.append(TORN, {"moved_to": place.name, "bytes": len(data), "digest": digest})
+        return tuple(moved)
+
+
+def _entry(entries: Sequence[Entry], kind: str, facts: Facts, *, at: datetime, actor: str) -> Entry:
     try:
         draft = Entry(
             sequence=len(entries) + 1,
@@ -225,6 +299,8 @@ def _write_line(descriptor: int, size: int, line: bytes, path: Path) -> None:
         while written < len(line):
             written += os.write(descriptor, line[written:])
         os.fsync(descriptor)
+        if size == 0:
+            _sync_folder(path.parent)
     except OSError as error:
         os.ftruncate(descriptor, size)
         raise StorageError(
@@ -233,98 +309,21 @@ def _write_line(descriptor: int, size: int, line: bytes, path: Path) -> None:
         ) from error
 
 
-def _move_torn_tail(descriptor: int, path: Path, *, at: datetime, actor: str) -> Path | None:
-    data = _contents(descriptor)
-    whole = data.rfind(b"\n") + 1
-    if whole == len(data):
-        return None
-    torn = data[whole:]
-    place = _unused(path)
-    write_bytes(place, torn)
-    os.ftruncate(descriptor, whole)
-    facts = {"moved_to": place.name, "bytes": len(torn), "digest": digest_bytes(torn)}
-    _append(descriptor, path, "torn-tail", facts, at=at, actor=actor)
-    return place
+def _sync_folder(folder: Path) -> None:
+    """The name of a new trail outlasts a power cut as its first line does."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _torn_files(path: Path) -> Iterator[Path]:
+    number = 1
+    while (place := path.with_name(f"{path.name}.torn-{number}")).exists():
+        yield place
+        number += 1
 
 
 def _unused(path: Path) -> Path:
-    number = 1
-    while (place := path.with_name(f"{path.name}.torn-{number}")).exists():
-        number += 1
-    return place
-
-
-def merkle_root(leaves: Sequence[bytes]) -> bytes:
-    """Root of the Merkle tree of RFC 6962, section 2.1: 32 bytes."""
-    if not leaves:
-        return hashlib.sha256(b"").digest()
-    return _subtree([hashlib.sha256(b"\x00" + leaf).digest() for leaf in leaves])
-
-
-def _subtree(hashes: list[bytes]) -> bytes:
-    if len(hashes) == 1:
-        return hashes[0]
-    split = 1 << (len(hashes) - 1).bit_length() - 1  # largest power of two below the length
-    left, right = _subtree(hashes[:split]), _subtree(hashes[split:])
-    return hashlib.sha256(b"\x01" + left + right).digest()
-
-
-class Checkpoint(NamedTuple):
-    """The head of a trail: how many lines it has, and their Merkle root."""
-
-    origin: str
-    size: int
-    root: bytes
-
-
-def checkpoint_of(entries: Sequence[Entry], origin: str) -> Checkpoint:
-    """The head of these entries. ``origin`` names the trail; it holds no spaces and no ``+``."""
-    leaves = [canonical_bytes(entry) for entry in entries]
-    return Checkpoint(origin, len(leaves), merkle_root(leaves))
-
-
-def sign_checkpoint(entries: Sequence[Entry], *, origin: str, key: Ed25519PrivateKey) -> bytes:
-    """The head of these entries as a C2SP signed note."""
-    body = _body(checkpoint_of(entries, origin))
-    public = key.public_key().public_bytes_raw()
-    signature = base64.b64encode(_key_hash(origin, public) + key.sign(body)).decode("ascii")
-    return body + f"\n\N{EM DASH} {origin} {signature}\n".encode()
-
-
-def open_checkpoint(note: bytes, key: Ed25519PublicKey) -> Checkpoint:
-    """Check the signature of a signed note and return what it says.
-
-    Raises:
-        TrailError: It is not a checkpoint, or this key did not sign it.
-    """
-    try:
-        body, _, signatures = note.decode("utf-8").partition("\n\n")
-        origin, size, root = body.split("\n")
-        dash, signer, signature = signatures.removesuffix("\n").split(" ")
-        checkpoint = Checkpoint(origin, int(size), base64.b64decode(root, validate=True))
-        signed = base64.b64decode(signature, validate=True)
-    except (ValueError, binascii.Error) as error:
-        raise TrailError("checkpoint: not a signed note with one signature") from error
-    again = _body(checkpoint) + f"\n{dash} {origin} {_b64(signed)}\n".encode()
-    if dash != "\N{EM DASH}" or signer != origin or again != note:
-        raise TrailError("checkpoint: not spelt as a signed note is")
-    if signed[:4] != _key_hash(origin, key.public_bytes_raw()):
-        raise TrailError("checkpoint: signed with another key")
-    try:
-        key.verify(signed[4:], _body(checkpoint))
-    except InvalidSignature as error:
-        raise TrailError("checkpoint: the signature does not fit its text") from error
-    return checkpoint
-
-
-def _body(checkpoint: Checkpoint) -> bytes:
-    return f"{checkpoint.origin}\n{checkpoint.size}\n{_b64(checkpoint.root)}\n".encode()
-
-
-def _key_hash(name: str, public: bytes) -> bytes:
-    """Four bytes that tell keys of one name apart; ``0x01`` is C2SP's number for ed25519."""
-    return hashlib.sha256(name.encode() + b"\n\x01" + public).digest()[:4]
-
-
-def _b64(data: bytes) -> str:
-    return base64.b64encode(data).decode("ascii")
+    return path.with_name(f"{path.name}.torn-{sum(1 for _ in _torn_files(path)) + 1}")

@@ -1,20 +1,19 @@
 """The trail keeps its order under many writers, survives a killed one, and shows any edit."""
 
-import base64
 import errno
-import hashlib
 import json
 import math
 import os
+import random
+import signal
 import subprocess
 import sys
-from datetime import UTC, datetime, timedelta, timezone
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from hypothesis import given
-from hypothesis import strategies as st
 
 from compliance.errors import StorageError, TrailError
 from compliance.records.base import canonical_bytes, digest_bytes, digest_of, to_json
@@ -23,28 +22,17 @@ from compliance.records.trail import utc_text
 from compliance.trail import (
     START,
     append,
+    append_from,
+    append_once,
     append_record,
-    checkpoint_of,
     lines,
-    merkle_root,
-    open_checkpoint,
     parse,
     read,
     recover,
-    sign_checkpoint,
 )
+from tests.trail.example import NOW
 
-NOW = datetime(2026, 11, 22, 15, 0, tzinfo=UTC)
-KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
-ROOT = Path(__file__).parents[1]
-
-
-@pytest.fixture
-def trail(tmp_path: Path) -> Path:
-    path = tmp_path / "trail.jsonl"
-    for number in range(4):
-        append(path, "run-started", {"number": number}, at=NOW, actor="test")
-    return path
+ROOT = Path(__file__).parents[2]
 
 
 def test_what_was_appended_is_read_back(tmp_path: Path):
@@ -134,15 +122,15 @@ def test_a_trail_torn_in_its_first_line_starts_again(tmp_path: Path):
     path = tmp_path / "trail.jsonl"
     path.write_bytes(b'{"act')
 
-    assert recover(path, at=NOW, actor="test") == tmp_path / "trail.jsonl.torn-1"
+    assert recover(path, at=NOW, actor="test") == (tmp_path / "trail.jsonl.torn-1",)
     assert [entry.kind for entry in read(path)] == ["torn-tail"]
 
 
 def test_recovering_a_whole_trail_changes_nothing(trail: Path):
     before = trail.read_bytes()
 
-    assert recover(trail, at=NOW, actor="test") is None
-    assert recover(trail.parent / "nowhere", at=NOW, actor="test") is None
+    assert recover(trail, at=NOW, actor="test") == ()
+    assert recover(trail.parent / "nowhere", at=NOW, actor="test") == ()
     assert trail.read_bytes() == before
     assert os.listdir(trail.parent) == ["trail.jsonl"]
 
@@ -240,70 +228,154 @@ def test_a_missing_trail_is_an_error_and_an_empty_one_is_not(tmp_path: Path):
     assert parse(b"") == ()
 
 
-CT_LEAVES = [
-    bytes.fromhex(text)
-    for text in (
-        "", "00", "10", "2021", "3031", "40414243", "5051525354555657",
-        "606162636465666768696a6b6c6d6e6f",
-    )
-]  # fmt: skip
-CT_ROOTS = (
-    "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
-    "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d",
-    "fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125",
-    "aeb6bcfe274b70a14fb067a5e5578264db0fa9b51af5e0ba159158f329e06e77",
-    "d37ee418976dd95753c1c73862b9398fa2a2cf9b4ff0fdfe8b30cd95209614b7",
-    "4e3bbb1f7b478dcfe71fb631631519a3bca12c9aefca1612bfce4c13a86264d4",
-    "76e67dadbcdf1e10e1b74ddc608abd2f98dfb16fbce75277b5232a127f2087ef",
-    "ddb89be403809e325750d3d263cd78929c2942b7942a34b77e122c9594a74c8c",
-    "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328",
-)
+def forked(work: Callable[[], None]) -> int:
+    """Do ``work`` in a process of its own, which says 1 when it fails."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            work()
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    return pid
 
 
-@pytest.mark.parametrize("size", range(9))
-def test_merkle_roots_are_those_of_certificate_transparency(size: int):
-    assert merkle_root(CT_LEAVES[:size]).hex() == CT_ROOTS[size]
+def ended(*pids: int) -> list[int]:
+    return [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
 
 
-@given(st.lists(st.binary(max_size=4), min_size=1, max_size=40))
-def test_merkle_roots_follow_the_definition(leaves: list[bytes]):
-    def by_definition(part: list[bytes]) -> bytes:
-        if len(part) == 1:
-            return hashlib.sha256(b"\0" + part[0]).digest()
-        split = max(2**k for k in range(10) if 2**k < len(part))
-        left, right = by_definition(part[:split]), by_definition(part[split:])
-        return hashlib.sha256(b"\1" + left + right).digest()
+def test_a_writer_killed_at_any_byte_loses_nothing_that_was_acknowledged(tmp_path, monkeypatch):
+    """Killed with the signal, while it holds the lock, after each byte of the line."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # hundreds of them, and nothing to see
+    write, path = os.write, tmp_path / "trail.jsonl"
+    first = append(path, "run-started", {"n": 1}, at=NOW, actor="test")
+    size = len(lines([first]))
+    whole = path.read_bytes()
 
-    assert merkle_root(leaves) == by_definition(leaves)
+    def killed_after(count: int) -> Callable[[], None]:
+        def dying(descriptor: int, data: bytes) -> int:
+            write(descriptor, data[:count])
+            os.kill(os.getpid(), signal.SIGKILL)
+            return 0
+
+        def work() -> None:
+            os.write = dying
+            append(path, "run-finished", {"n": 2}, at=NOW, actor="test")
+
+        return work
+
+    for count in range(size + 10):
+        path.write_bytes(whole)
+        assert ended(forked(killed_after(count))) == [-signal.SIGKILL]
+        cut = path.read_bytes()[len(whole) :]
+
+        append(path, "run-finished", {"n": 3}, at=NOW, actor="test")
+
+        kinds = [entry.kind for entry in read(path)]
+        complete = cut.endswith(b"\n")
+        assert len(cut) == count or complete
+        torn = tmp_path / "trail.jsonl.torn-1"
+        if cut and not complete:
+            assert kinds == ["run-started", "torn-tail", "run-finished"]
+            assert torn.read_bytes() == cut
+            torn.unlink()
+        else:
+            assert kinds == ["run-started", *["run-finished"] * (1 + complete)]
+            assert not torn.exists()
 
 
-def test_a_checkpoint_is_a_signed_note(trail: Path):
-    entries = read(trail)
+@pytest.mark.parametrize("cut", [False, True], ids=["before the tail is cut", "after it"])
+def test_a_kill_while_torn_bytes_are_moved_is_said_once(trail: Path, cut: bool):
+    whole, place = trail.read_bytes(), Path(f"{trail}.torn-1")
+    place.write_bytes(b"torn")
+    trail.write_bytes(whole if cut else whole + b"torn")
 
-    note = sign_checkpoint(entries, origin="example/demo", key=KEY)
+    for _ in range(2):
+        append(trail, "run-finished", {}, at=NOW, actor="test")
 
-    body, signature = note.decode().split("\n\n")
-    root = merkle_root([line for line in trail.read_bytes().split(b"\n") if line])
-    assert body == f"example/demo\n4\n{base64.b64encode(root).decode()}"
-    name = b"example/demo\n\x01" + KEY.public_key().public_bytes_raw()
-    raw = base64.b64decode(signature.split(" ")[2])
-    assert signature.startswith("\N{EM DASH} example/demo ")
-    assert raw[:4] == hashlib.sha256(name).digest()[:4]
-    KEY.public_key().verify(raw[4:], body.encode() + b"\n")
-    assert open_checkpoint(note, KEY.public_key()) == checkpoint_of(entries, "example/demo")
-
-
-def test_any_changed_byte_of_a_checkpoint_is_noticed(trail: Path):
-    note = sign_checkpoint(read(trail), origin="example/demo", key=KEY)
-
-    for place in range(len(note)):
-        with pytest.raises(TrailError):
-            damaged = note[:place] + bytes([note[place] ^ 1]) + note[place + 1 :]
-            open_checkpoint(damaged, KEY.public_key())
+    entries = read(trail)[4:]
+    assert [entry.kind for entry in entries] == ["torn-tail", "run-finished", "run-finished"]
+    assert entries[0].facts == {"moved_to": place.name, "bytes": 4, "digest": digest_bytes(b"torn")}
+    assert not Path(f"{trail}.torn-2").exists()
 
 
-def test_a_checkpoint_of_another_key_is_refused(trail: Path):
-    note = sign_checkpoint(read(trail), origin="t", key=Ed25519PrivateKey.generate())
+def test_a_kill_at_any_byte_of_saying_what_was_moved_is_said_too(trail: Path, monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+    whole = trail.read_bytes()
+    trail.write_bytes(whole + b"torn")
+    recover(trail, at=NOW, actor="test")
+    said = trail.read_bytes()[len(whole) :]
 
-    with pytest.raises(TrailError, match="another key"):
-        open_checkpoint(note, KEY.public_key())
+    for count in range(1, len(said)):
+        for place in trail.parent.glob("*.torn-*"):
+            place.unlink()
+        Path(f"{trail}.torn-1").write_bytes(b"torn")
+        trail.write_bytes(whole + said[:count])
+
+        recover(trail, at=NOW, actor="test")
+
+        moved = {e.facts["moved_to"]: e.facts["bytes"] for e in read(trail)[4:]}
+        assert moved == {"trail.jsonl.torn-1": 4, "trail.jsonl.torn-2": count}
+
+
+def test_writers_that_are_killed_at_random_lose_nothing_they_acknowledged(tmp_path: Path):
+    path, draw, acknowledged = tmp_path / "trail.jsonl", random.Random(7), set()
+    pipes = [os.pipe() for _ in range(6)]
+
+    def work(writer: int, descriptor: int) -> Callable[[], None]:
+        def loop() -> None:
+            for n in range(10_000):
+                facts = {"n": n, "pad": "x" * 3000}
+                append(path, "run-started", facts, at=NOW, actor=f"writer {writer}")
+                os.write(descriptor, b"%d\n" % n)
+
+        return loop
+
+    pids = [forked(work(writer, pipe[1])) for writer, pipe in enumerate(pipes)]
+    for pid in pids:
+        time.sleep(0.05 + draw.random() / 20)
+        os.kill(pid, signal.SIGKILL)
+    assert ended(*pids) == [-signal.SIGKILL] * len(pids)
+    for writer, (reader, other) in enumerate(pipes):
+        os.close(other)
+        with open(reader, "rb") as file:
+            acknowledged |= {(f"writer {writer}", int(n)) for n in file.read().split()}
+
+    recover(path, at=NOW, actor="test")
+
+    there = [(e.actor, e.facts["n"]) for e in read(path) if e.kind == "run-started"]
+    assert len(acknowledged) > 20
+    assert acknowledged <= set(there)
+    assert len(there) == len(set(there)) <= len(acknowledged) + len(pids)
+
+
+def test_what_happened_once_is_written_once_by_however_many(tmp_path: Path):
+    path = tmp_path / "trail.jsonl"
+
+    def once() -> None:
+        for n in range(5):
+            append_once(path, "locked", {"n": n}, at=NOW, actor="test")
+
+    assert ended(*[forked(once) for _ in range(4)]) == [0] * 4
+    assert sorted(entry.facts["n"] for entry in read(path)) == list(range(5))
+
+
+def test_facts_that_count_what_is_there_are_counted_under_the_lock(tmp_path: Path):
+    path = tmp_path / "trail.jsonl"
+
+    def count() -> None:
+        for _ in range(5):
+            append_from(
+                path, "run-started", lambda found: {"before": len(found)}, at=NOW, actor="test"
+            )
+
+    assert ended(*[forked(count) for _ in range(4)]) == [0] * 4
+    assert [entry.facts["before"] for entry in read(path)] == list(range(20))
+
+
+def test_nothing_to_append_appends_nothing(trail: Path):
+    before = trail.read_bytes()
+
+    assert append_from(trail, "locked", lambda found: None, at=NOW, actor="test") is None
+    assert append_once(trail, "run-started", {"number": 2}, at=NOW, actor="test") is None
+    assert trail.read_bytes() == before
