@@ -336,9 +336,13 @@ def _differing(files: Mapping[str, bytes], before: Mapping[str, bytes]) -> list[
 
 
 def _told(files: Mapping[str, bytes]) -> list[tuple[str, Any]]:
-    """Kind and facts of every entry, but for unfinished lines."""
+    """Kind and facts of every entry, but for unfinished lines and the numbers of lines."""
     entries = [json.loads(line) for line in files[layout.TRAIL].splitlines()]
-    return [(e["kind"], e["facts"]) for e in entries if e["kind"] != TORN]
+    return [
+        (e["kind"], {name: fact for name, fact in e["facts"].items() if name != "entries"})
+        for e in entries
+        if e["kind"] != TORN
+    ]
 
 
 def interrupted(known: Undisturbed, folder: Path, kills: int, seed: int, told: bool) -> Found:

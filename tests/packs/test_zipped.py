@@ -105,7 +105,7 @@ def test_an_odd_name_is_refused_and_named(archive: Path, tmp_path: Path, name: s
     assert problems
     assert {check.name for check in problems} == {"container"}
     assert any(message in check.message for check in problems), problems
-    assert not list(tmp_path.parent.rglob("outside"))
+    assert not list(tmp_path.rglob("outside"))
     with pytest.raises(VerificationError, match="failed: "), read_pack(archive):
         pass
 
