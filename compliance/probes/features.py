@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from compliance.errors import ProbeError
-from compliance.probes.engine import states_of
+from compliance.probes.batch import states_of
 from compliance.probes.hooks import VISION, resolve
 from compliance.probes.inputs import Preparer, model_inputs
 from compliance.probes.reading import ENCODED_AT_ONCE, by_sae

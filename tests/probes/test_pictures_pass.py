@@ -7,8 +7,9 @@ import torch
 from compliance.assessment.tables import ConfirmObservations
 from compliance.errors import ProbeError, SaeError
 from compliance.probes import collect
+from compliance.probes.batch import states_of
 from compliance.probes.collect import Placed
-from compliance.probes.engine import observe, prepare_items, states_of
+from compliance.probes.engine import observe, prepare_items
 from compliance.probes.features import feature_table
 from compliance.probes.pixels import colour_vector, pixel_vector
 from compliance.probes.random_sae import random_saes
