@@ -579,6 +579,8 @@ def _insider_words(chance: Random, samples: Samples) -> Change | None:
         data, said = rfc8785.dumps(_with(record, place, new)), ".".join(map(str, place))
     else:
         data, said = chance.choice((_flip, _delete, _lines))(chance, files[path]), "bytes"
+        if data == files[path]:  # two equal lines changed places
+            return None
     return Change(
         f"{said} of {path} rewritten, signed by the issuer",
         insider({**files, path: data}, samples.issuer), deeper=WORDS,

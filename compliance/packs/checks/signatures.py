@@ -32,6 +32,11 @@ def check_statement(pack: Contents) -> Iterator[Check]:
             said = pack.info.get(label)
             message = f"{label} is {said!r}, the statement says {value!r}"
             yield failed("statement", layout.BAG_INFO, message)
+    if pack.info is not None and (here := pack.info.get(PROFILE_LABEL)) != predicate.profile:
+        said, found = (f"a copy for {one!r}" if one else "a whole pack" for one in (
+            predicate.profile, here
+        ))  # fmt: skip
+        yield failed("statement", layout.STATEMENT, f"is about {said}, and this is {found}")
     if pack.evidence:
         pack_id = f"{pack.evidence.system.name}-{predicate.version}"
         if predicate.pack_id != pack_id:
