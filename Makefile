@@ -15,6 +15,9 @@ export TOKENIZERS_PARALLELISM := false
 BIN := .venv/bin
 # More arguments for pytest: make test ARGS="tests/packs -k flipped"
 ARGS ?=
+# Processes that share the tests, file by file; each takes one core and about 3 GB.
+WORKERS ?= 2
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -39,14 +42,14 @@ demo-full: setup ## the same with everything measured; takes much longer
 	$(BIN)/compliance demo --full
 
 test: setup-test ## run the tests (all but the slow ones)
-	$(BIN)/python -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
 
 check: setup-check ## run all tests, the slow ones too (whole reports, the demo's model, a second model)
 	$(BIN)/python examples/demo/subject.py
 	$(BIN)/python examples/vision/subject.py
 	$(BIN)/python examples/second/subject.py
 	test -f examples/second/sae/sae_weights.safetensors || $(BIN)/python examples/second/train.py
-	$(BIN)/python -m pytest -m "not network" $(ARGS)
+	$(PYTEST) -m "not network" $(ARGS)
 
 lint: setup ## look for mistakes and style with ruff
 	$(BIN)/ruff check .

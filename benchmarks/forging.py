@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import json
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -23,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from compliance.packs import layout
-from compliance.packs.reading import parse_items, parse_salts
+from compliance.packs.reading import PackItems, parse_salts
 from compliance.packs.roots import item_leaf, root_leaves
 from compliance.trail import merkle_root
 
@@ -70,7 +71,7 @@ def root_of(files: Mapping[str, bytes]) -> str:
 @lru_cache(64)
 def _item_leaves(data: bytes) -> tuple[bytes, ...]:
     """The last leaves of the root, which few changes touch."""
-    return tuple(item_leaf(item) for item in parse_items(data))
+    return tuple(item_leaf(item) for item in PackItems(lambda: io.BytesIO(data)))
 
 
 def signed(files: Mapping[str, bytes], key: Ed25519PrivateKey, **said: Any) -> Files:

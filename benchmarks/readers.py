@@ -348,12 +348,18 @@ def _part(parse: str) -> Callable[[Path], object]:
         if parse == "key":
             parse_public_key(data)
             return own_key(data)
-        parsers = {"evidence": reading.parse_evidence, "items": reading.parse_items,
+        parsers = {"evidence": reading.parse_evidence, "items": _read_items,
                    "trail": trail.parse, "manifest": layout.parse_manifest,
                    "info": layout.parse_info}  # fmt: skip
         return parsers[parse](data)
 
     return read
+
+
+def _read_items(data: bytes) -> object:
+    from compliance.packs.reading import PackItems
+
+    return PackItems(lambda: io.BytesIO(data))
 
 
 def _issuer() -> object:

@@ -36,7 +36,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
-from hashlib import sha256
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -58,7 +57,7 @@ from compliance.assessment import assess
 from compliance.assessment.tables import file_digests
 from compliance.errors import ComplianceError
 from compliance.packs import zip_pack
-from compliance.packs.checks import contents, evidence
+from compliance.packs.checks import contents
 from compliance.packs.integrity import verify_integrity
 from compliance.packs.reading import read_pack
 from compliance.packs.trust import Trust
@@ -250,7 +249,7 @@ def answer_of(index: int, kind: Kind, change: Change, found: Verification | str)
 @contextmanager
 def computed_once() -> Iterator[None]:
     """Compute what follows from the same bytes once: a change leaves most files as they were."""
-    compute, relock, leaves = assess._compute, assess.recomputed_lock, evidence.root_leaves
+    compute, relock = assess._compute, assess.recomputed_lock
     known: dict[Any, Any] = {}
 
     def once(key: Any, make: Callable[[], Any]) -> Any:
@@ -266,11 +265,6 @@ def computed_once() -> Iterator[None]:
         key = (digest_of(plan), digest_of(lock), deep, *sorted(digests.items()))
         return once(key, lambda: relock(plan, lock, fit, digests, deep=deep))
 
-    def leaves_of(data: bytes, salts: Any, observations: Any, items: Any) -> Any:
-        key = (sha256(data).digest(), id(salts), id(items), *sorted(observations.items()))
-        made = once(key, lambda: (leaves(data, salts, observations, items), salts, items))
-        return made[0]  # the others are kept, so that no other object gets their id
-
     def written(make: Callable[..., Any]) -> Callable[..., Any]:
         def made(origin: Any, *more: Any) -> Any:
             said = (digest_of(origin.evidence), origin.version, origin.built_at)
@@ -284,10 +278,9 @@ def computed_once() -> Iterator[None]:
 
     render = pages.render_html
     words = {name: written(getattr(rebuilding, name)) for name in ("report_record", "exports")}
-    parsers = ("parse_evidence", "parse_items", "parse_salts", "parse")
+    parsers = ("parse_evidence", "parse_salts", "parse")
     with (
         patch.multiple(assess, _compute=computed, recomputed_lock=relocked),
-        patch.object(evidence, "root_leaves", leaves_of),
         patch.multiple(rebuilding, **words),
         patch.object(pages, "render_html", rendered),
         patch.multiple(contents, **{n: lru_cache(64)(getattr(contents, n)) for n in parsers}),

@@ -16,7 +16,7 @@ import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, Generic, NamedTuple, TypeVar
 
 import yaml
 from pydantic import ValidationError
@@ -134,15 +134,26 @@ def yaml_values(
         ) from problem
 
 
+class Line(NamedTuple, Generic[SomeRecord]):
+    """One line of a JSON Lines file."""
+
+    record: SomeRecord
+
+    start: int
+    """Its first byte in the file."""
+
+    data: bytes
+
+
 def read_json_lines(
     path: Path, shape: type[SomeRecord], *, error: type[ComplianceError] = ConfigError
-) -> Iterator[SomeRecord]:
+) -> Iterator[Line[SomeRecord]]:
     """Yield one record a line of a JSON Lines file; blank lines are refused like other mistakes.
 
     Raises:
         ComplianceError: The file is missing, too long, or a line does not fit; of type ``error``.
     """
-    number = 0
+    number = start = 0
     try:
         with open_file(path) as file:
             while line := file.readline(MAX_LINE + 1):
@@ -152,7 +163,8 @@ def read_json_lines(
                     raise error(f"{where}: longer than {MAX_LINE:,} bytes", hint="one item a line")
                 if number > MAX_LINES:
                     raise error(f"{path.name}: more than {MAX_LINES:,} lines")
-                yield _parse_line(line, where, shape, error)
+                yield Line(_parse_line(line, where, shape, error), start, line)
+                start += len(line)
     except OSError as problem:
         raise error(f"{path}: cannot be read: {problem.strerror}") from problem
 

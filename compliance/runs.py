@@ -13,6 +13,7 @@
 Every stage reads what the one before wrote, and does nothing that is done already.
 """
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -23,7 +24,7 @@ from compliance.errors import PlanError
 from compliance.records.audit import AuditConfig
 from compliance.records.base import Record, canonical_bytes
 from compliance.records.evidence import Evidence
-from compliance.records.observation import CONFIRM_FILES, FIT_FILES
+from compliance.records.observation import CONFIRM_FILES, FIT_FILES, MODE_FILES, names_of
 from compliance.records.plan import Choices, Lock, Plan
 from compliance.records.subject import Environment
 from compliance.storage import write_bytes, write_text
@@ -80,18 +81,19 @@ class RunFolder:
         """Write a record as canonical JSON."""
         write_bytes(self.path / name, canonical_bytes(record))
 
-    def observations(self, stage: str | None = None) -> dict[str, bytes]:
+    def observations(self, stage: str | None = None) -> Mapping[str, bytes]:
         """Observation files by path below ``observations/``; of one pass, or all.
 
-        Only files of the format are read: a killed writer may have left others.
+        Only files of the format are read: a killed writer may have left others. Each is read when
+        it is asked for, and not kept.
         """
-        return {
-            f"{name}/{file}": path.read_bytes()
-            for name, files in (("confirm", CONFIRM_FILES), ("fit", FIT_FILES))
-            for file in sorted(files)
-            if stage in (None, name)
-            and (path := self.path / "observations" / name / file).is_file()
-        }
+        folder = self.path / "observations"
+        return ObservationFiles(folder, tuple(
+            f"{name}/{file}"
+            for name, files in (("confirm", (*CONFIRM_FILES, *MODE_FILES)), ("fit", FIT_FILES))
+            for file in sorted(spelt for file in files for spelt in names_of(file))
+            if stage in (None, name) and (folder / name / file).is_file()
+        ))  # fmt: skip
 
     def write_observations(self, files: dict[str, bytes]) -> None:
         """Write observation files by path below ``observations/``."""
@@ -108,6 +110,24 @@ class RunFolder:
             raise PlanError(
                 f"{path}: cannot be read as {shape.__name__}", hint="the run was changed; plan anew"
             ) from error
+
+
+class ObservationFiles(Mapping[str, bytes]):
+    """Files of a run, each read when it is asked for: together they may fill the memory."""
+
+    def __init__(self, folder: Path, paths: Sequence[str]) -> None:
+        self._folder, self._paths = folder, dict.fromkeys(paths)
+
+    def __getitem__(self, path: str) -> bytes:
+        if path not in self._paths:
+            raise KeyError(path)
+        return (self._folder / path).read_bytes()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._paths)
+
+    def __len__(self) -> int:
+        return len(self._paths)
 
 
 def trail_of(folder: Path) -> Path:

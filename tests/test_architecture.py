@@ -67,12 +67,23 @@ def test_imports_go_one_way(path):
         ("compliance.cli.main", {"numpy", "pydantic", "torch", "pandas"}),
         ("compliance.packs.integrity", {"torch", "transformers", "jinja2", "weasyprint"}),
         ("compliance.packs.integrity", {"pyhanko", "lxml", "aiohttp"}),
-        ("compliance.workflow", {"torch", "transformers", "sae_lens", "jinja2", "weasyprint"}),
+        ("compliance.workflow", {"numpy", "pydantic", "torch", "pandas"}),
         ("compliance.statistics.ranking", {"torch", "pandas", "pydantic"}),
     ],
 )
 def test_a_module_loads_nothing_heavy(module, banned):
     code = f"import sys, {module}; print(*sorted({banned!r} & set(sys.modules)))"
+
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+
+    assert found.stdout.strip() == ""
+
+
+def test_all_verbs_together_load_neither_torch_nor_a_renderer():
+    banned = {"torch", "transformers", "sae_lens", "jinja2", "weasyprint"}
+    code = f"import sys; from compliance.workflow import *; print(*{banned!r} & set(sys.modules))"
 
     found = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT

@@ -273,6 +273,7 @@ def table_pages() -> dict[str, tuple[str, ...]]:
         "confirm/losses.csv": tables.LOSS_COLUMNS,
         "confirm/shifts.csv": tables.SHIFT_COLUMNS,
         "confirm/repeats.csv": tables.REPEAT_COLUMNS,
+        "confirm/precision.csv": tables.PRECISION_COLUMNS,
         "confirm/patches.parquet": tables.PATCH_COLUMNS,
         "confirm/tokens.parquet": tables.TOKEN_COLUMNS,
         "confirm/cofiring.parquet": tables.COFIRING_COLUMNS,
@@ -281,10 +282,11 @@ def table_pages() -> dict[str, tuple[str, ...]]:
 
 
 def test_columns_are_those_of_the_tables():
-    from compliance.records.observation import CONFIRM_FILES, FIT_FILES
+    from compliance.records.observation import CONFIRM_FILES, FIT_FILES, MODE_FILES
 
     pages = table_pages()
-    paths = [f"fit/{name}" for name in FIT_FILES] + [f"confirm/{name}" for name in CONFIRM_FILES]
+    confirm = (*CONFIRM_FILES, *MODE_FILES)
+    paths = [f"fit/{name}" for name in FIT_FILES] + [f"confirm/{name}" for name in confirm]
     assert {path for heading in pages for path in heading.split(" and ")} == set(paths)
     text = re.sub(r"\s+", " ", (ROOT / "evidence" / "FORMAT.md").read_text(encoding="utf-8"))
     for heading, columns in pages.items():

@@ -88,6 +88,7 @@ def test_half_a_character_in_a_line_of_json_is_named_with_its_line(tmp_path):
 
     lines = read_json_lines(path, SaeRef)
 
-    assert next(lines).path == "./sae"
+    first = next(lines)
+    assert (first.record.path, first.start, first.data) == ("./sae", 0, b'{"path": "./sae"}\n')
     with pytest.raises(ConfigError, match="line 2: not a JSON object: half of a character"):
         next(lines)

@@ -251,9 +251,9 @@ def test_an_item_taken_out_of_the_pack_is_noticed(finished_pack):
         )
     }
 
-    assert not list(item_differences(evidence.plan, files, items))
-    assert len(list(item_differences(evidence.plan, files, taken))) == 1
-    assert [m.where for m in item_differences(evidence.plan, files, edited)] == [
+    assert not list(item_differences(evidence.plan, files, items.items()))
+    assert len(list(item_differences(evidence.plan, files, taken.items()))) == 1
+    assert [m.where for m in item_differences(evidence.plan, files, edited.items())] == [
         "plan.suites.tiny.digest"
     ]
 

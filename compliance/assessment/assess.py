@@ -7,7 +7,8 @@
 a deep one draws the null of the searches again, which takes longest.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 import pandas as pd
@@ -18,6 +19,7 @@ from compliance.assessment.locking import recomputed_lock
 from compliance.assessment.measures import Measures
 from compliance.assessment.numbers import by_id
 from compliance.assessment.planning import rules_of
+from compliance.assessment.precision import precision
 from compliance.assessment.sweep import with_settings
 from compliance.assessment.tables import (
     ConfirmObservations,
@@ -36,7 +38,7 @@ from compliance.records.plan import Lock, Plan
 from compliance.records.subject import Environment
 from compliance.records.suite import Item, Label
 from compliance.records.validation import Validation
-from compliance.suites.load import suite_digest
+from compliance.suites.load import SuiteDigest
 from compliance.suites.split import CALIBRATE, CONFIRM, DISCOVER, cut, quotas, rank
 
 
@@ -161,30 +163,61 @@ def frozen_differences(evidence: Evidence, frozen: Mapping[str, Any]) -> Iterato
         yield from differences(name, stored[name], frozen.get(name))
 
 
+Known = Item | Mapping[str, Any] | None
+"""An item of a pack: of one that is partly shown, the values of the fields that can be compared;
+None where it is withheld."""
+
+
 def item_differences(
-    plan: Plan, files: Mapping[str, bytes], items: Mapping[str, Item | Mapping[str, Any] | None]
+    plan: Plan, files: Mapping[str, bytes], items: Iterable[tuple[str, Known]]
 ) -> Iterator[NumberMismatch]:
     """Yield where the observed items are not the items of the pack, or not in their split.
 
     Args:
         plan: Names each suite's digest.
         files: The observation files.
-        items: The pack's items by id. Of one that is partly shown, the values of the fields that
-            can be compared; None for one that is withheld.
+        items: The pack's items with their ids, in the order of these, each once. They are taken
+            one by one, beside the rows.
     """
     table = pd.concat([read_table(files, f"{stage}/items.csv") for stage in ("fit", "confirm")])
+    table = table.sort_values("item", ignore_index=True)
+    digests = {suite.name: SuiteDigest(suite.datasheet) for suite in plan.suites}
+    rest = iter(items)
+    name, item = next(rest, _NO_ITEM)
     for row in table.itertuples():
-        if row.item not in items:
+        while name is not None and name < row.item:
+            yield NumberMismatch(f"items.{name}", stored="an item", computed="no observation")
+            name, item = next(rest, _NO_ITEM)
+        if name != row.item:
             yield NumberMismatch(f"items.{row.item}", stored="nothing", computed="observations")
-        elif (item := items[row.item]) is not None:
-            known = vars(item) if isinstance(item, Item) else item
-            for field in (name for name in _ITEM_FIELDS if name in known):
-                stored = str(known[field] or "")
-                yield from differences(f"items.{row.item}.{field}", stored, getattr(row, field))
-    for name in sorted(items.keys() - set(table["item"])):
+            continue
+        yield from _field_differences(row, item)
+        if row.suite in digests and isinstance(item, Item):
+            digests[row.suite].add(item)
+        name, item = next(rest, _NO_ITEM)
+    while name is not None:
         yield NumberMismatch(f"items.{name}", stored="an item", computed="no observation")
+        name, item = next(rest, _NO_ITEM)
     yield from _split_differences(plan, table)
-    yield from _suite_differences(plan, table, items)
+    for suite in plan.suites:
+        found = digests[suite.name]
+        if found.items == suite.items:  # all of it was run and is disclosed
+            where = f"plan.suites.{suite.name}.digest"
+            yield from differences(where, suite.digest, found.digest())
+
+
+_NO_ITEM: tuple[None, None] = (None, None)
+
+
+def _field_differences(row: Any, item: Known) -> Iterator[NumberMismatch]:
+    """Where a row of ``items.csv`` says other than the item of its id."""
+    if item is None:
+        return
+    known = vars(item) if isinstance(item, Item) else item
+    for field in (name for name in _ITEM_FIELDS if name in known):
+        stored, computed = str(known[field] or ""), getattr(row, field)
+        if stored != computed:
+            yield from differences(f"items.{row.item}.{field}", stored, computed)
 
 
 _ITEM_FIELDS = ("group", "concept", "label", "language", "modality", "rendering", "format",
@@ -224,24 +257,12 @@ def _split_differences(plan: Plan, table: pd.DataFrame) -> Iterator[NumberMismat
             yield from differences(f"{where}.straddling", straddling, 0)
 
 
-def _suite_differences(
-    plan: Plan, table: pd.DataFrame, items: Mapping[str, Item | Mapping[str, Any] | None]
-) -> Iterator[NumberMismatch]:
-    """A suite's digest, where all of it was run and is disclosed."""
-    for suite in plan.suites:
-        names = sorted(table[table["suite"] == suite.name]["item"])
-        found = [item for name in names if isinstance(item := items.get(name), Item)]
-        if len(found) == suite.items:
-            computed = suite_digest(suite.datasheet, found)
-            yield from differences(f"plan.suites.{suite.name}.digest", suite.digest, computed)
-
-
 def _compute(
     plan: Plan, lock: Lock, files: Mapping[str, bytes]
 ) -> tuple[tuple[Result, ...], tuple[Finding, ...]]:
     confirm = ConfirmObservations.from_files(files)
     measures = Measures(plan, lock, confirm, read_table(files, "fit/means.parquet"))
-    results = by_id(measures.results())
+    results = by_id(chain(measures.results(), precision(plan, measures.cells, files)))
     findings = judge(plan, results, _qualifiers(plan, confirm.items))
     findings, kept = with_settings(measures, results, findings)
     return (*results.values(), *kept, error_bound(plan)), findings

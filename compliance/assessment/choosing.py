@@ -451,12 +451,13 @@ def _sparse_probes(plan: Plan, pool: _Pool) -> Iterator[SparseProbe]:
     """
     for variant in covered_variants(plan, pool.concept, pool.items):
         part = pool.of(variant)
+        fired = np.unique(part.scores.indices)
+        if not fired.size:
+            continue
         pairs = int(part.positive.sum()) * int((~part.positive).sum())
-        doubled_wins = np.rint(auroc_matrix(part.scores, part.positive) * 2 * pairs)
+        doubled_wins = np.rint(auroc_matrix(part.scores[:, fired], part.positive) * 2 * pairs)
         distance = np.abs(doubled_wins.astype(np.int64) - pairs)
-        distance[part.scores.getnnz(axis=0) == 0] = -1
-        order = np.argsort(-distance, kind="stable")[: max(plan.sparse_sizes)]
-        order = order[distance[order] >= 0]
+        order = fired[np.argsort(-distance, kind="stable")[: max(plan.sparse_sizes)]]
         for size in plan.sparse_sizes:
             features = tuple(pool.feature(int(column)) for column in order[:size])
             if features:

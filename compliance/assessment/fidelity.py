@@ -18,12 +18,13 @@ Source:
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import sparse
 from scipy.special import stdtrit
 
 from compliance.assessment.numbers import absent, count
@@ -33,12 +34,19 @@ from compliance.records.finding import Result
 from compliance.records.observation import source_of
 from compliance.records.plan import Cell, Plan
 from compliance.records.suite import Label
-from compliance.statistics.resampling import draw_counts, seed_of
+from compliance.statistics.resampling import count_blocks, seed_of
 
 Floats = NDArray[np.float64]
 
 DENSE_SHARE = 0.1
 """A latent is dense if it fires on more than this share of tokens."""
+
+AT_ONCE = 1 << 20
+"""Weights of groups in draws that are in memory at a time."""
+
+MOST_PRODUCTS = 2048
+"""Groups whose means are multiplied each with each; of more, memory and time would grow with the
+square."""
 
 FLAT = "no variation at all"
 HARMLESS = "zeros in place of the activations do not raise the loss"
@@ -85,12 +93,11 @@ def fidelity(plan: Plan, confirm: ConfirmObservations, means: pd.DataFrame) -> I
         for region, in_region in rows.groupby("region"):
             mean = _frozen_mean(_where(means, sae=sae, region=region))
             for name, part in in_region.groupby("stratum"):
-                own, stratum = _stratum(part), f"{source}.{name}"
-                if (modality, stratum) in gates:
-                    draws = _explained(plan, f"{key}.{name}/ev", own)
+                drawn, stratum = _drawn(plan, f"{key}.{name}", part, mean), f"{source}.{name}"
+                if (modality, stratum) in gates and (drawn.spread > 0).all():
                     place = (language, modality, sae, stratum)
-                    explained |= {} if draws is None else {place: draws}
-                yield from _reconstruction(plan, f"{key}.{name}", own, mean)
+                    explained[place] = 1 - drawn.error / drawn.spread
+                yield from _reconstruction(plan, f"{key}.{name}", drawn)
             if modality == _counted_under(plan, region):
                 here = {"language": language, "region": region, "source": source, "sae": sae}
                 tokens = int(_where(table, **here)["tokens"].sum())
@@ -101,7 +108,9 @@ def fidelity(plan: Plan, confirm: ConfirmObservations, means: pd.DataFrame) -> I
             yield from _losses(plan, f"{key}.read", lost)
         for role, part in rows[rows["region"] == "read"].groupby("role"):
             mean = _frozen_mean(_where(means, sae=sae, region="read"))
-            yield from _reconstruction(plan, f"{key}.{role}", _stratum(part), mean)
+            yield from _reconstruction(
+                plan, f"{key}.{role}", _drawn(plan, f"{key}.{role}", part, mean)
+            )
     yield from _gaps(plan, explained)
 
 
@@ -240,45 +249,82 @@ def _stratum(rows: pd.DataFrame) -> Stratum:
     )
 
 
-def _reconstruction(plan: Plan, key: str, own: Stratum, mean: Floats | None) -> Iterator[Result]:
+@dataclass(frozen=True, eq=False)
+class _Drawn:
+    """Sums of one stratum: of all its groups, then of each draw; each of shape [1 + draws]."""
+
+    groups: int
+    all_tokens: int
+    error: Floats
+    spread: Floats
+    away: Floats | None
+    """Sum ||x - M||^2 about the mean of all languages; None where none was recorded."""
+
+    tokens: Floats
+    l0: Floats
+    l0_median: Floats
+    l0_p95: Floats
+    cosine: Floats
+    norm_ratio: Floats
+
+
+def _drawn(plan: Plan, key: str, rows: pd.DataFrame, mean: Floats | None) -> _Drawn:
     """All numbers of one stratum share one set of draws."""
-    weights = _weights(plan, f"{key}/ev", len(own.tokens))
-    explained, n = weights @ own.error, len(own.tokens)
-    spread = _spread(own, weights)
-    yield _kept(plan, f"{key}/ev", explained, spread, n, "ev-stratum-mean", FLAT)
-    if mean is None:
+    own = _stratum(rows)
+    counted, values = _l0(own)
+    away = None if mean is None else own.spread + own.tokens * ((own.means - mean) ** 2).sum(axis=1)
+    spread_of = _spread(own)
+    blocks = []
+    for weights in _weights(plan, f"{key}/ev", len(own.tokens)):
+        latents = weights @ counted
+        blocks.append((
+            weights @ own.error,
+            spread_of(weights),
+            weights @ (np.zeros(len(own.tokens)) if away is None else away),
+            weights @ own.tokens,
+            weights @ (counted @ values),
+            _quantiles(latents, values, 0.5),
+            _quantiles(latents, values, 0.95),
+            weights @ own.cosine,
+            weights @ own.norm_ratio,
+        ))  # fmt: skip
+    error, spread, about, *others = (np.concatenate(sums) for sums in zip(*blocks, strict=True))
+    return _Drawn(
+        len(own.tokens), int(own.tokens.sum()), error, spread, None if away is None else about,
+        *others,
+    )  # fmt: skip
+
+
+def _reconstruction(plan: Plan, key: str, own: _Drawn) -> Iterator[Result]:
+    n = own.groups
+    yield _kept(plan, f"{key}/ev", own.error, own.spread, n, "ev-stratum-mean", FLAT)
+    if own.away is None:
         yield absent(f"{key}/ev-global", "ev-global-mean", "no mean was recorded", n)
     else:
-        away = own.spread + own.tokens * ((own.means - mean) ** 2).sum(axis=1)
-        yield _kept(plan, f"{key}/ev-global", explained, weights @ away, n, "ev-global-mean", FLAT)
-    tokens = weights @ own.tokens
-    counted, values = _l0(own)
-    yield _interval(plan, f"{key}/l0", weights @ (counted @ values) / tokens, n, "l0-mean")
-    for name, share in (("l0-median", 0.5), ("l0-p95", 0.95)):
-        found = _quantiles(weights @ counted, values, share)
+        yield _kept(plan, f"{key}/ev-global", own.error, own.away, n, "ev-global-mean", FLAT)
+    yield _interval(plan, f"{key}/l0", own.l0 / own.tokens, n, "l0-mean")
+    for name, found in (("l0-median", own.l0_median), ("l0-p95", own.l0_p95)):
         yield _interval(plan, f"{key}/{name}", found, n, "l0-quantile")
     for name, sums in (("cosine", own.cosine), ("norm-ratio", own.norm_ratio)):
-        yield _interval(plan, f"{key}/{name}", weights @ sums / tokens, n, "token-mean")
-    yield count(f"{key}/tokens", int(own.tokens.sum()))
+        yield _interval(plan, f"{key}/{name}", sums / own.tokens, n, "token-mean")
+    yield count(f"{key}/tokens", own.all_tokens)
 
 
-def _explained(plan: Plan, identity: str, own: Stratum) -> Floats | None:
-    """``ev`` and its draws, as `_reconstruction` has them; None without variation."""
-    weights = _weights(plan, identity, len(own.tokens))
-    spread = _spread(own, weights)
-    return None if (spread <= 0).any() else 1 - weights @ own.error / spread
-
-
-def _spread(own: Stratum, weights: Floats) -> Floats:
-    """Sum ||x - M||^2 of each draw about the draw's own mean M.
+def _spread(own: Stratum) -> Callable[[Floats], Floats]:
+    """What gives sum ||x - M||^2 of each draw about the draw's own mean M, by its weights.
 
     Groups' means are centred on the stratum's first, so that what is subtracted is small.
     """
     _, mean = merged(own.tokens, own.spread, own.means)
     away = own.tokens[:, np.newaxis] * (own.means - mean)
     between = own.spread + (away * (own.means - mean)).sum(axis=1)
-    moved = ((weights @ (away @ away.T)) * weights).sum(axis=1) / (weights @ own.tokens)
-    return weights @ between - moved
+    products = away @ away.T if len(away) <= MOST_PRODUCTS else None
+
+    def spread(weights: Floats) -> Floats:
+        squares = (weights @ away) ** 2 if products is None else (weights @ products) * weights
+        return weights @ between - squares.sum(axis=1) / (weights @ own.tokens)
+
+    return spread
 
 
 def _firing(plan: Plan, key: str, sae: int, fired: pd.DataFrame, tokens: int) -> Iterator[Result]:
@@ -300,8 +346,12 @@ def _losses(plan: Plan, key: str, rows: pd.DataFrame) -> Iterator[Result]:
         return
     ordered = rows.sort_values("item")
     names = ("tokens", "loss", "spliced", "ablated", "divergence")
-    weights = _weights(plan, f"{key}/loss", len(ordered))
-    sums = {name: weights @ ordered[name].to_numpy(dtype=np.float64) for name in names}
+    values = {name: ordered[name].to_numpy(dtype=np.float64) for name in names}
+    blocks = [
+        [weights @ values[name] for name in names]
+        for weights in _weights(plan, f"{key}/loss", len(ordered))
+    ]
+    sums = dict(zip(names, map(np.concatenate, zip(*blocks, strict=True)), strict=True))
     increase, n = sums["spliced"] - sums["loss"], len(ordered)
     yield _of_few(plan, f"{key}/loss", sums["loss"] / sums["tokens"], n, "loss-mean")
     yield _of_few(plan, f"{key}/loss-increase", increase / sums["tokens"], n, "loss-mean")
@@ -315,11 +365,13 @@ def _losses(plan: Plan, key: str, rows: pd.DataFrame) -> Iterator[Result]:
     yield _of_few(plan, f"{key}/divergence", found, n, "loss-mean")
 
 
-def _weights(plan: Plan, identity: str, groups: int) -> Floats:
-    """All groups once, then how often each draw took each group: [1 + draws, groups]."""
+def _weights(plan: Plan, identity: str, groups: int) -> Iterator[Floats]:
+    """All groups once, then how often each draw took each group: [1 + draws, groups], in blocks."""
     stream = np.random.RandomState(seed_of(plan.seed, identity))
-    drawn = draw_counts(groups, random=stream, draws=plan.bootstrap_draws)
-    return np.vstack([np.ones(groups), drawn]).astype(np.float64)
+    every = np.ones((1, groups))
+    for drawn in count_blocks(groups, random=stream, draws=plan.bootstrap_draws, at_once=AT_ONCE):
+        yield np.vstack([every, drawn]).astype(np.float64)
+        every = every[:0]
 
 
 def _kept(
@@ -331,12 +383,13 @@ def _kept(
     return _interval(plan, identity, 1 - lost / whole, n, method)
 
 
-def _l0(own: Stratum) -> tuple[Floats, Floats]:
+def _l0(own: Stratum) -> tuple[sparse.csr_matrix, Floats]:
     """How many tokens of each group have each number of latents: [groups, values], [values]."""
     values, places = np.unique(np.concatenate(own.l0), return_inverse=True)
     group = np.repeat(np.arange(len(own.l0)), [len(counts) for counts in own.l0])
-    cells = np.bincount(group * len(values) + places, minlength=len(own.l0) * len(values))
-    return cells.reshape(len(own.l0), -1).astype(np.float64), values.astype(np.float64)
+    ones = np.ones(len(places))
+    shape = (len(own.l0), len(values))
+    return sparse.csr_matrix((ones, (group, places)), shape), values.astype(np.float64)
 
 
 def _quantiles(counted: Floats, values: Floats, share: float) -> Floats:

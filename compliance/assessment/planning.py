@@ -1,12 +1,16 @@
 """Makes the plan: everything that can be chosen, before anything is measured."""
 
 import hashlib
+import heapq
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from fractions import Fraction
+from functools import partial
 from types import MappingProxyType
 from typing import Literal, TypeVar
+
+import numpy as np
 
 from compliance.errors import PlanError, StatisticsError
 from compliance.features.reading import FeatureList
@@ -35,9 +39,10 @@ from compliance.records.suite import (
     Variant,
 )
 from compliance.statistics.conformal import benign_needed
+from compliance.suites.chosen import ChosenItems
 from compliance.suites.load import Suite
 from compliance.suites.split import CALIBRATE, CONFIRM, DISCOVER, split_groups
-from compliance.suites.wording import has_region
+from compliance.suites.stored import Kind, Outline, outlines_of
 
 CONTROLS = (
     "token-count", "ngrams", "colour", "pixels", "random-latents", "random-sae", "permuted-labels",
@@ -120,77 +125,108 @@ def make_plan(
     return plan
 
 
-def planned_items(plan: Plan, suites: Sequence[Suite]) -> dict[str, list[Item]]:
+def planned_items(plan: Plan, suites: Sequence[Suite]) -> dict[str, ChosenItems]:
     """Items of the plan by split, ordered by id.
 
     The discover split is run in all languages and forms, since the controls of each are fitted on
     it. Modalities and renderings that no cell has are left out.
     """
     splits = split_groups(suites, plan.splits, plan.subset)
-    concepts = {probe.concept for probe in plan.probes}
+    concepts = {None, *(probe.concept for probe in plan.probes)}
     variants = {cell.variant for cell in plan.cells}
-    found: dict[str, list[Item]] = {DISCOVER: [], CALIBRATE: [], CONFIRM: []}
-    for item in sorted((i for s in suites for i in s.items), key=lambda i: i.id):
-        wanted = item.concept is None or item.concept in concepts
-        if wanted and item.variant in variants and item.group in splits:
-            found[splits[item.group]].append(item)
-    return found
+
+    def is_in(item: Outline, split: str) -> bool:
+        wanted = item.concept in concepts and item.variant in variants
+        return wanted and splits.get(item.group) == split
+
+    return {
+        split: ChosenItems.of(suites, partial(is_in, split=split))
+        for split in (DISCOVER, CALIBRATE, CONFIRM)
+    }
 
 
-def loss_items(plan: Plan, items: Iterable[Item]) -> list[Item]:
+def loss_items(plan: Plan, items: Sequence[Item]) -> list[Item]:
     """Neutral text on which the model also runs on reconstructions, of each language.
 
     Benign confirm items where there is none. Without pictures: what the model predicts is words.
     """
     label = Label.NEUTRAL if plan.has_neutral_text else Label.NEGATIVE
-    neutral = [item for item in items if item.label is label and item.modality == "text"]
+    kinds = (label, "text")
     return [
-        item
+        items[place]
         for language in plan.languages
-        for item in _drawn(
-            plan, "losses", [i for i in neutral if i.language == language],
-            plan.robustness.loss_items, key=lambda i: i.group,
+        for place in _drawn_items(
+            plan, "losses", items,
+            lambda i, tag=language: (i.label, i.modality) == kinds and i.language == tag,
+            plan.robustness.loss_items, name="group",
         )
     ]  # fmt: skip
 
 
-def repeated_items(plan: Plan, items: Iterable[Item]) -> list[Item]:
+def repeated_items(plan: Plan, items: Sequence[Item]) -> list[Item]:
     """Confirm items of each concept in the reference language that are run again on their own.
 
     As many of each planned modality.
     """
-    mine = [i for i in items if i.language == plan.claims.reference_language]
+    reference = (plan.claims.reference_language,)
+    return _repeated(plan, {probe.concept: reference for probe in plan.probes}, items)
+
+
+def compared_items(plan: Plan, choices: Choices, items: Sequence[Item]) -> list[Item]:
+    """Confirm items that a run in another mode than the reference runs again in that one.
+
+    Those of `repeated_items`, and as many in the weakest language of each concept.
+    """
+    return _repeated(plan, choices.shifted_languages, items)
+
+
+def _repeated(
+    plan: Plan, languages: Mapping[str, Sequence[str]], items: Sequence[Item]
+) -> list[Item]:
     return [
-        item
+        items[place]
         for probe in plan.probes
+        for language in languages.get(probe.concept, ())
         for modality in dict.fromkeys(cell.modality for cell in plan.cells)
-        for item in _drawn(
-            plan, "repeats",
-            [i for i in mine
-             if (i.concept, i.modality) == (probe.concept, modality) and _is_read(i, probe)],
-            plan.robustness.repeated_items, key=lambda i: i.id,
+        for place in _drawn_items(
+            plan, "repeats", items,
+            lambda i, form=(probe.concept, language, modality), probe=probe:
+            (i.concept, i.language, i.modality) == form and _is_read(i.kind, probe),
+            plan.robustness.repeated_items, name="id",
         )
     ]  # fmt: skip
 
 
-def shifted_items(plan: Plan, choices: Choices, items: Iterable[Item]) -> list[Item]:
+def shifted_items(plan: Plan, choices: Choices, items: Sequence[Item]) -> list[Item]:
     """Confirm items that are run again under each shift, whole groups in both languages.
 
     In every form: a shift for texts changes the texts among them, one for pictures the pictures.
     """
-    mine = [item for item in items if item.concept is not None]
-    found: list[Item] = []
+    outlines, found = outlines_of(items), []
     for probe in plan.probes:
-        of_concept = [i for i in mine if i.concept == probe.concept]
-        groups = sorted({item.group for item in of_concept})
+        groups = {item.group for item in outlines if item.concept == probe.concept}
         drawn = set(_drawn(plan, "shifts", groups, plan.robustness.shifted_groups, key=str))
         languages = choices.shifted_languages.get(probe.concept, ())
-        found += [i for i in of_concept if i.group in drawn and i.language in languages]
+        found += [
+            items[place]
+            for place, item in enumerate(outlines)
+            if item.concept == probe.concept and item.group in drawn and item.language in languages
+        ]
     return found
 
 
+def _drawn_items(
+    plan: Plan, what: str, items: Sequence[Item], wanted: Callable[[Outline], bool], number: int,
+    *, name: Literal["id", "group"],
+) -> list[int]:  # fmt: skip
+    """Places of the first of the items that are wanted, by the hash of that name."""
+    found = ((place, one) for place, one in enumerate(outlines_of(items)) if wanted(one))
+    drawn = _drawn(plan, what, found, number, key=lambda one: getattr(one[1], name))
+    return [place for place, _ in drawn]
+
+
 def _drawn(
-    plan: Plan, what: str, found: Sequence[Drawn], number: int, *, key: Callable[[Drawn], str]
+    plan: Plan, what: str, found: Iterable[Drawn], number: int, *, key: Callable[[Drawn], str]
 ) -> list[Drawn]:
     """The first by a hash that the plan's seed decides, so that nobody picks them."""
 
@@ -198,7 +234,7 @@ def _drawn(
         name = key(one)
         return hashlib.sha256(f"{plan.seed}/{what}/{name}".encode()).hexdigest(), name
 
-    return sorted(found, key=place)[:number]
+    return heapq.nsmallest(number, found, key=place)
 
 
 def _sheet(concept: str, suites: Sequence[Suite]) -> ConceptSheet:
@@ -270,10 +306,10 @@ def _features(
 
 def _cells(config: AuditConfig, suites: Sequence[Suite]) -> Iterable[Cell]:
     """Concept x language x modality, with the renderings that the concept's items have."""
-    items = [item for suite in suites for item in suite.items if item.concept is not None]
+    kinds = [kind for kind in _kinds(suites) if kind.concept is not None]
     for probe in config.probes:
         for modality in config.modalities:
-            found = {i.rendering for i in items
+            found = {i.rendering for i in kinds
                      if i.concept == probe.concept and i.modality == modality}  # fmt: skip
             for rendering in sorted(found) or [UNFILLED[modality]]:
                 for language in config.languages:
@@ -291,7 +327,7 @@ def _searched_form(
         suites: Of the audit.
         reference: Latents are searched in this language.
     """
-    there = {(i.concept, *i.variant) for suite in suites for i in suite.items}
+    there = {(kind.concept, *kind.variant) for kind in _kinds(suites)}
     forms = dict.fromkeys((cell.modality, cell.rendering) for cell in cells)
     if ("text", "plain") in forms:
         return "text", "plain"
@@ -320,9 +356,8 @@ def _settings(
         if planned != {pooling}:
             yield Setting(name=f"pooling-{pooling}", pooling=pooling)
     regions = {probe.concept: probe.region for probe in probes}
-    items = [i for suite in suites for i in suite.items
-             if i.concept in regions and i.modality == "text"]  # fmt: skip
-    less = any(_reads_less_than_all(item, regions[item.concept or ""]) for item in items)
+    kinds = [k for k in _kinds(suites) if k.concept in regions and k.modality == "text"]
+    less = any(_reads_less_than_all(kind, regions[kind.concept or ""]) for kind in kinds)
     if less and "text" in config.modalities:
         yield Setting(name="region-read", region="read")
     for alpha in (config.alpha / 2, min(2 * config.alpha, 0.5)):
@@ -332,9 +367,14 @@ def _settings(
             yield Setting(name=f"sae-{index}", sae=index)
 
 
-def _reads_less_than_all(item: Item, region: Region) -> bool:
-    """Whether an item has content outside the region."""
-    roles = {m.role for m in item.messages or ()} & {"user", "assistant"} or {"user"}
+def _kinds(suites: Sequence[Suite]) -> Collection[Kind]:
+    """The kinds of items that there are."""
+    return {item.kind for suite in suites for item in suite.outlines}
+
+
+def _reads_less_than_all(kind: Kind, region: Region) -> bool:
+    """Whether an item of a kind has content outside the region."""
+    roles = kind.roles & {"user", "assistant"} or {"user"}
     return region == "last" or roles != {region}
 
 
@@ -377,15 +417,19 @@ def rules_of(claims: Claims, cells: Sequence[Cell]) -> tuple[Rule, ...]:
 
 def _refuse_shared_groups(suites: Sequence[Suite]) -> None:
     for kind in ("group", "id"):
-        owners = Counter(
-            name for suite in suites for name in {getattr(item, kind) for item in suite.items}
-        )
-        shared = [name for name, count in owners.items() if count > 1]
-        if shared:
+        found = np.sort(np.concatenate([_names(suite, kind) for suite in suites]))
+        shared = found[1:][found[1:] == found[:-1]]
+        if len(shared):
             raise PlanError(
-                f"suites: {kind} {min(shared)!r} is in two suites, so it could be in two splits",
+                f"suites: {kind} {shared[0].decode()!r} is in two suites, so it could be in two "
+                "splits",
                 hint="give the groups of each suite a prefix of their own",
             )
+
+
+def _names(suite: Suite, kind: Literal["group", "id"]) -> np.ndarray:
+    """The groups or ids of a suite, each once: ``S`` [n], for they are ASCII."""
+    return np.unique(np.array([getattr(item, kind) for item in suite.outlines], dtype=bytes))
 
 
 def _refuse_shared_names(suites: Sequence[Suite]) -> None:
@@ -448,21 +492,21 @@ def _refuse_unmeasurable(plan: Plan, suites: Sequence[Suite]) -> None:
             _refuse_blind_search(_place(probe.concept, plan.searched), region, found)
 
 
-def _is_read(item: Item, probe: PlannedProbe) -> bool:
-    """Whether an item has what the probe reads: the region, or a picture."""
-    return has_region(item, region_in(probe.region, item.modality))
+def _is_read(kind: Kind, probe: PlannedProbe) -> bool:
+    """Whether an item of a kind has what the probe reads: the region, or a picture."""
+    return kind.has(region_in(probe.region, kind.modality))
 
 
 def _counts(
-    plan: Plan, by_split: Mapping[str, Sequence[Item]]
+    plan: Plan, by_split: Mapping[str, ChosenItems]
 ) -> Mapping[tuple[str, str, Variant], Counter[Label]]:
     """Items that are read, by split, concept and variant; benign ones count for each concept."""
     found: dict[tuple[str, str, Variant], Counter[Label]] = defaultdict(Counter)
     for split, items in by_split.items():
-        for item in items:
+        for kind, number in Counter(item.kind for item in items.outlines).items():
             for probe in plan.probes:
-                if item.concept in (None, probe.concept) and _is_read(item, probe):
-                    found[split, probe.concept, item.variant][item.label] += 1
+                if kind.concept in (None, probe.concept) and _is_read(kind, probe):
+                    found[split, probe.concept, kind.variant][kind.label] += number
     return found
 
 

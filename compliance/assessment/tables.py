@@ -8,13 +8,16 @@ alike; so no digit can lie in memory that is not in the pack::
 
 A file's name says which columns it has, a column's name which type. Rows stand in the order of
 the columns that identify them; a table in another order, or with a row twice, is refused.
+
+A table that is CSV is Parquet where it is large: `table_path` says which when it is written, and
+`found_path` where it lies. Callers ask for it by the name that it has where it is small.
 """
 
 import io
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from pathlib import PurePosixPath
-from typing import ClassVar, Self
+from typing import BinaryIO, ClassVar, Self
 
 import numpy as np
 import pandas as pd
@@ -35,15 +38,18 @@ from compliance.records.observation import (
     FIT_FILES,
     ITEM_COLUMNS,
     LOSS_COLUMNS,
+    MAX_FILE,
     MEAN_COLUMNS,
     NEIGHBOUR_COLUMNS,
     PATCH_COLUMNS,
+    PRECISION_COLUMNS,
     REPEAT_COLUMNS,
     SCORE_COLUMNS,
     SEARCH_COLUMNS,
     SHIFT_COLUMNS,
     TOKEN_COLUMNS,
     VECTOR_COLUMNS,
+    names_of,
 )
 from compliance.records.suite import Variant
 
@@ -61,6 +67,7 @@ _TABLES = {
     "losses.csv": (LOSS_COLUMNS, 2),
     "shifts.csv": (SHIFT_COLUMNS, 3),
     "repeats.csv": (REPEAT_COLUMNS, 2),
+    "precision.csv": (PRECISION_COLUMNS, 2),
     "patches.parquet": (PATCH_COLUMNS, 2),
     "tokens.parquet": (TOKEN_COLUMNS, 2),
     "cofiring.parquet": (COFIRING_COLUMNS, 4),
@@ -70,20 +77,36 @@ _TABLES = {
 
 _TYPES = {
     **dict.fromkeys(
-        ("tokens", "beyond_context", "excluded_sinks", "rows", "columns", "rank"), pa.int64()
-    ),
+        (
+            "tokens",
+            "beyond_context",
+            "excluded_sinks",
+            "rows",
+            "columns",
+            "rank",
+            "firings",
+            "flipped",
+        ),
+        pa.int64(),
+    ),  # fmt: skip
     **dict.fromkeys(("sae", "latent", "other"), pa.int32()),
-    **dict.fromkeys(("score", "batched", "alone"), pa.float32()),
+    **dict.fromkeys(("score", "batched", "alone", "reference"), pa.float32()),
     **dict.fromkeys(
         ("cosine", "error", "spread", "norm_ratio", "loss", "spliced", "ablated", "divergence"),
         pa.float64(),
     ),
-    "value": pa.float64(),
+    **dict.fromkeys(("value", "activation"), pa.float64()),
     **dict.fromkeys(("vector", "activations"), pa.list_(pa.float32())),
     "mean": pa.list_(pa.float64()),
     **dict.fromkeys(("l0", "starts", "ends"), pa.list_(pa.int32())),
 }
 """Type of each column that is not text. Scores are float32, sums need all digits."""
+
+LARGE = 200_000
+"""Rows of a CSV table beyond which it is written as Parquet instead."""
+
+GROUP_ROWS = 1 << 16
+"""Rows of one row group of a Parquet table."""
 
 MAX_ROWS = 10_000_000
 """Lines of a CSV table that are read."""
@@ -123,11 +146,9 @@ class _Observations:
         Raises:
             PlanError: A row stands twice.
         """
-        tables = (getattr(self, field.name) for field in fields(self))
-        return {
-            path: table_bytes(table, path)
-            for path, table in zip(self._paths(), tables, strict=True)
-        }
+        tables = [getattr(self, field.name) for field in fields(self)]
+        paths = [table_path(p, len(t)) for p, t in zip(self._paths(), tables, strict=True)]
+        return {path: table_bytes(t, path) for path, t in zip(paths, tables, strict=True)}
 
     @classmethod
     def _paths(cls) -> list[str]:
@@ -186,6 +207,36 @@ def empty_table(columns: tuple[str, ...]) -> pd.DataFrame:
     return _schema(columns).empty_table().to_pandas()
 
 
+def table_path(path: str, rows: int) -> str:
+    """The path of a table with so many rows: a CSV table is Parquet where it is large.
+
+    Args:
+        path: That of a small one, such as ``fit/scores.csv``.
+        rows: How many it has.
+    """
+    return names_of(path)[-1 if rows > LARGE else 0]
+
+
+def found_path(files: Collection[str], path: str) -> str:
+    """Where a table lies.
+
+    Args:
+        files: Paths below ``observations/``.
+        path: That of a small one, such as ``fit/scores.csv``.
+
+    Raises:
+        PlanError: It is not there, or there twice.
+    """
+    found = [name for name in names_of(path) if name in files]
+    if not found:
+        raise PlanError(f"observations/{path}: no such file", hint="the pack is incomplete")
+    if len(found) > 1:
+        raise PlanError(
+            f"observations/{path}: {found[1]} is there as well", hint="one table has one file"
+        )
+    return found[0]
+
+
 def table_bytes(table: pd.DataFrame, path: str) -> bytes:
     """A table as the file that ``path`` names, rows in their order.
 
@@ -196,12 +247,75 @@ def table_bytes(table: pd.DataFrame, path: str) -> bytes:
     Raises:
         PlanError: A column is missing or of another type, or a row stands twice.
     """
-    columns, keys = _layout(path)
-    missing = [name for name in columns if name not in table]
-    if missing:
-        raise PlanError(f"observations/{path}: no column {missing[0]!r}")
+    columns, keys = columns_of(path)
+    _refuse_missing(table, path)
     ordered = _ordered(table[list(columns)], path, columns[:keys])
     return _csv(ordered) if path.endswith(".csv") else _parquet(ordered, path)
+
+
+def arrow_table(table: pd.DataFrame, path: str) -> pa.Table:
+    """Rows in the types of a file, as they stand.
+
+    Raises:
+        PlanError: A column is missing or of another type.
+    """
+    columns, _ = columns_of(path)
+    _refuse_missing(table, path)
+    schema = _schema(columns)
+    try:
+        arrays = [pa.array(table[field.name], type=field.type) for field in schema]
+    except (pa.ArrowException, TypeError) as error:
+        raise PlanError(f"observations/{path}: cannot be written: {error}") from error
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+class ParquetRows:
+    """A Parquet file that is being written, with nothing of pandas or of the machine in it.
+
+    Rows are collected until they fill a group, so that the file does not tell how they came.
+
+    Args:
+        sink: Where it is written.
+        path: Says which columns it has.
+    """
+
+    def __init__(self, sink: BinaryIO, path: str) -> None:
+        schema = _schema(columns_of(path)[0])
+        self._sink, self._path = sink, path
+        self._writer = pq.ParquetWriter(sink, schema, compression="zstd", store_schema=False)
+        self._rows = schema.empty_table()
+        self._values = self._bytes = 0
+
+    def add(self, rows: pa.Table) -> None:
+        """Add rows that follow those before.
+
+        Raises:
+            PlanError: The table is larger than one that `read_table` reads.
+        """
+        self._values += sum(map(_values, rows.columns))
+        self._bytes += rows.nbytes
+        too_large = self._values > MAX_VALUES or self._bytes > MAX_UNPACKED
+        if too_large or self._sink.tell() > MAX_FILE:
+            raise PlanError(
+                f"observations/{self._path}: larger than a table that can be read back",
+                hint="run fewer items, with 'subset' in audit.yaml, or fewer SAEs",
+            )
+        self._rows = pa.concat_tables([self._rows, rows])
+        while len(self._rows) >= GROUP_ROWS:
+            self._write(self._rows.slice(0, GROUP_ROWS))
+            self._rows = self._rows.slice(GROUP_ROWS)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        """Write what is left, and the footer."""
+        if kind is None and len(self._rows):
+            self._write(self._rows)
+        self._writer.close()
+
+    def _write(self, rows: pa.Table) -> None:
+        self._writer.write_table(rows.combine_chunks(), row_group_size=GROUP_ROWS)
 
 
 def read_table(files: Mapping[str, bytes], path: str) -> pd.DataFrame:
@@ -209,7 +323,8 @@ def read_table(files: Mapping[str, bytes], path: str) -> pd.DataFrame:
 
     Args:
         files: By path below ``observations/``.
-        path: Such as ``fit/scores.csv``; its name says which columns are expected.
+        path: That of a small one, such as ``fit/scores.csv``; its name says which columns are
+            expected.
 
     Returns:
         Text as ``str``; scores as float64 that hold float32 values, so that a score which equals
@@ -218,9 +333,8 @@ def read_table(files: Mapping[str, bytes], path: str) -> pd.DataFrame:
     Raises:
         PlanError: The file is missing or holds something else.
     """
-    columns, keys = _layout(path)
-    if path not in files:
-        raise PlanError(f"observations/{path}: no such file", hint="the pack is incomplete")
+    columns, keys = columns_of(path)
+    path = found_path(files, path)
     read = _read_csv if path.endswith(".csv") else _read_parquet
     table = read(files[path], path, columns)
     _check_whole(table, path)
@@ -252,11 +366,30 @@ def vectors(column: pd.Series) -> np.ndarray:
         raise PlanError("observations: vectors of different lengths or none at all") from error
 
 
-def _layout(path: str) -> tuple[tuple[str, ...], int]:
+def _values(column: pa.ChunkedArray) -> int:
+    """How many there are, those in lists counted one by one."""
+    if not pa.types.is_list(column.type):
+        return len(column)
+    return int(pc.sum(pc.list_value_length(column)).as_py() or 0)
+
+
+def columns_of(path: str) -> tuple[tuple[str, ...], int]:
+    """The columns of a file, and how many of the first identify a row.
+
+    Raises:
+        PlanError: No table is called so.
+    """
     name = PurePosixPath(path).name
-    if name not in _TABLES:
+    small = next((table for table in _TABLES if name in names_of(table)), None)
+    if small is None:
         raise PlanError(f"observations/{path}: no table is called {name}")
-    return _TABLES[name]
+    return _TABLES[small]
+
+
+def _refuse_missing(table: pd.DataFrame, path: str) -> None:
+    missing = [name for name in columns_of(path)[0] if name not in table]
+    if missing:
+        raise PlanError(f"observations/{path}: no column {missing[0]!r}")
 
 
 def _schema(columns: tuple[str, ...]) -> pa.Schema:
@@ -273,16 +406,9 @@ def _csv(table: pd.DataFrame) -> bytes:
 
 
 def _parquet(table: pd.DataFrame, path: str) -> bytes:
-    """Parquet with nothing of pandas or of the machine in its metadata."""
-    schema = _schema(tuple(table.columns))
-    try:
-        arrays = [pa.array(table[field.name], type=field.type) for field in schema]
-    except (pa.ArrowException, TypeError) as error:
-        raise PlanError(f"observations/{path}: cannot be written: {error}") from error
     sink = io.BytesIO()
-    pq.write_table(
-        pa.Table.from_arrays(arrays, schema=schema), sink, compression="zstd", store_schema=False
-    )
+    with ParquetRows(sink, path) as rows:
+        rows.add(arrow_table(table, path))
     return sink.getvalue()
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from compliance import workflow
 from compliance.cli.console import Console, print_json
 from compliance.cli.key_options import certificate_option, key_source, signer_options
-from compliance.keys.opening import KeySource
+
+if TYPE_CHECKING:
+    from compliance.keys.opening import KeySource
+    from compliance.workflow.engines import RayOptions
 
 audit_file = click.argument(
     "audit_yaml",
@@ -30,19 +33,76 @@ languages_option = click.option(
 )
 as_json = click.option("--json", "json_output", is_flag=True, help="Print the record as JSON.")
 
+_ENGINE_OPTIONS = (
+    click.option(
+        "--engine",
+        type=click.Choice(["local", "ray"]),
+        default="local",
+        help="What runs the model: this process, or a Ray cluster. Results are the same. "
+        "Default: local.",
+    ),
+    click.option(
+        "--ray-address",
+        "address",
+        metavar="ADDRESS",
+        help="A cluster that runs, such as 'auto' on one of its nodes. Default: one of this "
+        "machine alone.",
+    ),
+    click.option(
+        "--staging",
+        metavar="URL",
+        help="A folder or a bucket (s3://...) that all nodes can write. Default: a folder of the "
+        "run.",
+    ),
+    click.option(
+        "--actors",
+        type=click.IntRange(min=1),
+        help="Copies of the model at most. Default: as many as the cluster has room for.",
+    ),
+    click.option(
+        "--cpus-per-actor", "cpus", type=click.FloatRange(min=0), help="Cores of each. Default: 1."
+    ),
+    click.option(
+        "--gpus-per-actor",
+        "gpus",
+        type=click.FloatRange(min=0),
+        help="GPUs of each, or the part of one. Default: 1 where subject.device is cuda.",
+    ),
+)
+
+
+def engine_options(command: Any) -> Any:
+    """Where the model runs; the command takes ``engine`` and the cluster's options."""
+    for option in reversed(_ENGINE_OPTIONS):
+        command = option(command)
+    return command
+
+
+def _ray(engine: str, options: dict[str, Any]) -> RayOptions | None:
+    given = {name: value for name, value in options.items() if value is not None}
+    if engine == "ray":
+        from compliance.workflow.engines import RayOptions
+
+        return RayOptions(**given)
+    if given:
+        raise click.UsageError("options of a cluster were given without --engine ray")
+    return None
+
 
 @click.command()
 @audit_file
 @issuer_options
 @certificate_option
 @languages_option
+@engine_options
 def audit(
     audit_yaml: Path, key: str | None, name: str | None, passphrase_file: Path | None,
-    certificate: Path | None, languages: tuple[str, ...],
+    certificate: Path | None, languages: tuple[str, ...], engine: str, **cluster: Any,
 ) -> None:  # fmt: skip
     """Plan, observe, lock, observe, assess, report and pack. Resumes where it stopped."""
     source = _issuer(audit_yaml, key, name, certificate, passphrase_file)
-    pack = workflow.audit(audit_yaml, key=source, languages=languages, progress=Console())
+    ray = _ray(engine, cluster)
+    pack = workflow.audit(audit_yaml, key=source, languages=languages, progress=Console(), ray=ray)
     click.echo(pack)
 
 
@@ -71,9 +131,10 @@ def plan(audit_yaml: Path, json_output: bool) -> None:
 
 @click.command()
 @audit_file
-def observe(audit_yaml: Path) -> None:
+@engine_options
+def observe(audit_yaml: Path, engine: str, **cluster: Any) -> None:
     """Run the next pass: fit before the lock, confirm after it."""
-    stage = workflow.observe(audit_yaml, Console())
+    stage = workflow.observe(audit_yaml, Console(), ray=_ray(engine, cluster))
     click.echo(f"pass {stage!r} is complete")
     click.echo(f"next: compliance {'lock' if stage == 'fit' else 'assess'}")
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
+from typing import TYPE_CHECKING
 
 import click
 
-from compliance.records.base import Record
+if TYPE_CHECKING:
+    from compliance.records.base import Record
 
 EVERY = 5.0
 """Seconds between lines where stderr is not a terminal."""

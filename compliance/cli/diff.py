@@ -8,7 +8,6 @@ import click
 
 from compliance import workflow
 from compliance.cli.console import Console, print_json
-from compliance.cli.diff_text import diff_lines, gate_lines
 
 as_json = click.option("--json", "json_output", is_flag=True, help="Print the record as JSON.")
 UNCHECKED = (
@@ -27,6 +26,8 @@ def diff(old: Path, new: Path, json_output: bool) -> None:
     Subject, test sets, plan, law, declared facts and verdicts; and each main number on the items
     that both saw, with an interval and a p value adjusted over all cells.
     """
+    from compliance.cli.diff_text import diff_lines
+
     found = workflow.diff(old, new, progress=Console())
     if json_output:
         print_json(found)
@@ -58,6 +59,8 @@ def gate(
 
     Exit code 0: it is not; 1: it is, or a pack is damaged; 2: nobody could tell.
     """
+    from compliance.cli.diff_text import gate_lines
+
     found = workflow.gate(new, against, tolerances=tolerances, progress=Console())
     if json_output:
         print_json(found)

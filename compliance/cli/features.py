@@ -11,7 +11,6 @@ from typing import Any
 import click
 
 from compliance import workflow
-from compliance.cli import features_text
 from compliance.cli.console import Console
 
 EXISTING = click.Path(exists=True, path_type=Path)
@@ -57,6 +56,8 @@ def find(
     concept: str | None, most: int, as_json: bool,
 ) -> None:  # fmt: skip
     """Find features by TEXT in labels, or by how well they separated a concept in a search."""
+    from compliance.cli import features_text
+
     by_label = bool(text or explanations)
     if by_label == bool(seen or concept):
         raise click.UsageError("give either TEXT and --explanations, or --run and --concept")
@@ -85,6 +86,8 @@ def show(
     audit_yaml: Path, latent: int, sae: int, prompt: str | None, attention: bool, as_json: bool
 ) -> None:
     """Show LATENT of an SAE of AUDIT_YAML: weights, logits, neighbours, and it on a text."""
+    from compliance.cli import features_text
+
     shown = workflow.show_feature(
         audit_yaml, latent, sae=sae, prompt=prompt, attention=attention, progress=Console()
     )

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from compliance.suites.importing.report import printable
-
 if TYPE_CHECKING:
     from compliance.workflow import Imported, RecipeOverview
 
@@ -34,6 +32,8 @@ def written(imported: Imported) -> Iterator[str]:
 
 def refused(imported: Imported) -> Iterator[str]:
     """What did not become items and why: the first of them with their places, then counts."""
+    from compliance.suites.importing.report import printable
+
     yield from imported.notes
     for example in imported.examples:
         column = f", column {example.column}" if example.column else ""
@@ -47,6 +47,8 @@ def refused(imported: Imported) -> Iterator[str]:
 
 
 def _counts(what: str, counts: dict[str, int]) -> Iterator[str]:
+    from compliance.suites.importing.report import printable
+
     if counts:
         yield f"{what}: {sum(counts.values()):,}"
     for kind, count in sorted(counts.items(), key=lambda pair: -pair[1]):

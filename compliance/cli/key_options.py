@@ -6,14 +6,14 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from compliance.errors import PackError
-from compliance.keys.opening import KeySource, read_secret
-from compliance.keys.private import needs_passphrase
-from compliance.keys.tokens import parse_uri
+
+if TYPE_CHECKING:
+    from compliance.keys.opening import KeySource
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -65,15 +65,22 @@ def key_source(
     Raises:
         PackError: The key needs a passphrase, and nobody is there to be asked.
     """
+    from compliance.keys.opening import KeySource, read_secret
+
     secret = read_secret(passphrase_file) if passphrase_file else _asked(key)
     return KeySource(key if _in_token(key) else Path(key), secret, name, certificate)
 
 
 def _in_token(key: Path | str) -> bool:
+    from compliance.keys.opening import KeySource
+
     return KeySource(key).in_token
 
 
 def _asked(key: Path | str) -> str | None:
+    from compliance.keys.private import needs_passphrase
+    from compliance.keys.tokens import parse_uri
+
     if _in_token(key):
         if parse_uri(str(key)).pin_file:
             return None
@@ -96,6 +103,8 @@ def _prompt(text: str) -> str:
 def new_passphrase(passphrase_file: Path | None) -> bytes | None:
     """The passphrase of a key that is made: from a file, or typed twice; None where it is empty."""
     if passphrase_file:
+        from compliance.keys.opening import read_secret
+
         return read_secret(passphrase_file).encode("utf-8")
     if not at_terminal():
         click.echo("the key is written without a passphrase", err=True)

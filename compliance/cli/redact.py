@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from compliance import workflow
 from compliance.cli.console import Console
 from compliance.cli.key_options import certificate_option, key_source, signer_options
-from compliance.records.base import canonical_bytes
-from compliance.records.pack import Profile
-from compliance.records.verification import Outcome
-from compliance.storage import write_bytes
+
+if TYPE_CHECKING:
+    from compliance.records.pack import Profile
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 disclosures_option = click.option(
@@ -92,6 +92,10 @@ def disclose(
 
     With --check and --root, check such a file; that needs no pack.
     """
+    from compliance.records.base import canonical_bytes
+    from compliance.records.verification import Outcome
+    from compliance.storage import write_bytes
+
     if check is not None:
         if root is None or pack is not None:
             raise click.UsageError("--check FILE needs --root DIGEST, and no pack")

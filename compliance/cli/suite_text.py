@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from compliance.records.suite_report import (
-    Area,
-    CellReport,
-    CellSize,
-    PictureReport,
-    Rule,
-    SuiteOverview,
-    SuiteReport,
-)
+if TYPE_CHECKING:
+    from compliance.records.suite_report import (
+        Area,
+        CellReport,
+        CellSize,
+        PictureReport,
+        Rule,
+        SuiteOverview,
+        SuiteReport,
+    )
 
 
 def overview(suite: SuiteOverview) -> Iterator[str]:

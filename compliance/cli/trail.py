@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from compliance.keys import load_public_key
-from compliance.keys.opening import KeySource, read_secret
-from compliance.packs.folder import printable
-from compliance.records.base import canonical_bytes, to_json
-from compliance.records.trail import Entry
-from compliance.records.verification import Outcome
-from compliance.storage import write_bytes
-from compliance.workflow import trails
+if TYPE_CHECKING:
+    from compliance.records.trail import Entry
+    from compliance.workflow import trails
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 SHORT = len("sha256:") + 12
@@ -42,6 +38,9 @@ def trail() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print all entries as a JSON array.")
 def show(trail: Path, as_json: bool) -> None:
     """List the entries of TRAIL: a trail, or the audit.yaml beside it."""
+    from compliance.records.base import to_json
+    from compliance.workflow import trails
+
     entries = trails.show_trail(trail)
     if as_json:
         click.echo(json.dumps([to_json(entry) for entry in entries], indent=2, ensure_ascii=False))
@@ -66,6 +65,8 @@ def add(
 
     KIND is deviation, superseded or withdrawn. An entry is never taken out again.
     """
+    from compliance.workflow import trails
+
     click.echo(_line(trails.state(audit_yaml, kind, by=by, text=text, pack=pack)))
 
 
@@ -78,6 +79,9 @@ def checkpoint(
     audit_yaml: Path, key: Path, passphrase_file: Path | None, output: Path | None
 ) -> None:
     """Sign the head of the trail, for somebody else to keep."""
+    from compliance.keys.opening import KeySource, read_secret
+    from compliance.workflow import trails
+
     secret = read_secret(passphrase_file) if passphrase_file else None
     note = trails.sign_trail(audit_yaml, KeySource(key, secret))
     _give(note, output)
@@ -90,6 +94,9 @@ def checkpoint(
 @output_option
 def prove(trail: Path, entry: int | None, since: Path | None, output: Path | None) -> None:
     """Print a proof about TRAIL, or the audit.yaml beside it. Checking it needs no trail."""
+    from compliance.records.base import canonical_bytes
+    from compliance.workflow import trails
+
     if entry is not None and since is None:
         proof: trails.Proof = trails.prove_entry(trail, entry)
     elif since is not None and entry is None:
@@ -113,6 +120,10 @@ def check(
     proof: Path | None,
 ) -> None:  # fmt: skip
     """Check TRAIL, or the audit.yaml beside it, against checkpoints; or a proof without a trail."""
+    from compliance.keys import load_public_key
+    from compliance.records.verification import Outcome
+    from compliance.workflow import trails
+
     found = trails.check_trail(
         trail,
         checkpoints=checkpoints,
@@ -130,12 +141,16 @@ def _give(data: bytes, output: Path | None) -> None:
     if output is None:
         click.echo(data, nl=False)
     else:
+        from compliance.storage import write_bytes
+
         write_bytes(output, data)
         click.echo(output)
 
 
 def _line(entry: Entry) -> str:
     """An entry on one line: number, moment, kind, who, and its short facts."""
+    from compliance.packs.folder import printable
+
     facts = (f"{name}={_short(value)}" for name, value in sorted(entry.facts.items())
              if name not in LONG_FACTS)  # fmt: skip
     line = f"{entry.sequence:>4}  {entry.at}  {entry.kind:<19}  {entry.actor}  {' '.join(facts)}"

@@ -387,7 +387,7 @@ def _checked(place: Path) -> Iterator[Check]:
             name="archive",
             status=Outcome.PASSED,
             path=place.name,
-            message=f"{len(kept.versions)} versions, {files} files: each is what was added",
+            message=f"versions: {len(kept.versions)}, files: {files}; each is what was added",
         )
 
 

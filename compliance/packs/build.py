@@ -31,11 +31,8 @@ from compliance.keys import Signer
 from compliance.packs import layout
 from compliance.packs.cms import make_cms, why_no_cms
 from compliance.packs.integrity import check_integrity
-from compliance.packs.items import (
-    pack_items,
-    render_items,
-    shown_pictures,
-)
+from compliance.packs.items import pack_items, render_items, shown_pictures
+from compliance.packs.reading import PackItems
 from compliance.packs.roots import make_salts, root_digest
 from compliance.packs.sign import make_statement, sign_statement
 from compliance.packs.trust import Trust
@@ -100,7 +97,7 @@ class PackContents:
     PDF comes with its own signature, where it has one: PAdES goes on before the manifest is made.
     """
 
-    items: Iterable[Item]
+    items: Sequence[Item]
     """All items of all suites used; ids must differ."""
 
     withheld: Collection[str] = ()
@@ -159,9 +156,12 @@ def build_pack(
     )  # fmt: skip
     salts = copy.salts if copy else make_salts(contents.evidence.system, signer.salt_secret)
     with write_folder(target / name) as folder:
-        _write_data(folder, pack_id, contents, items, salts, signer)
+        with replace_file(folder / layout.ITEMS) as file:
+            file.writelines(render_items(items))
+        written = PackItems(lambda: (folder / layout.ITEMS).open("rb"))
+        _write_data(folder, pack_id, contents, written, salts, signer)
         digests = _digests(folder, "data")
-        root = _root(digests, contents, items, salts)
+        root = _root(digests, contents, written, salts)
         _write_bag(folder, pack_id, contents, digests, root, built_at, signer)
         _write_attestations(folder, pack_id, contents, root, signer, built_at)
         if stamp:
@@ -239,8 +239,6 @@ def _write_data(
     _refuse_paths(files)
     for path, data in files.items():
         _write(folder / path, data)
-    with replace_file(folder / layout.ITEMS) as file:
-        file.writelines(render_items(items))
 
 
 def _extension(entries: Sequence[Entry], note: bytes) -> dict[str, bytes | Path]:

@@ -16,10 +16,12 @@ without that key can guess them. A picture is covered by its item, which holds i
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from compliance.errors import PackError
@@ -37,9 +39,9 @@ _SALT_CONTEXT = b"sae-compliance item salt v2\n"
 
 
 def pack_items(
-    items: Iterable[Item], *, withheld: Collection[str], secret: bytes
-) -> tuple[PackItem, ...]:
-    """Salt each item and withhold the texts of those named; ordered by id.
+    items: Sequence[Item], *, withheld: Collection[str], secret: bytes
+) -> Iterator[PackItem]:
+    """Salt each item and withhold the texts of those named; ordered by id, one at a time.
 
     Args:
         items: Those of all suites.
@@ -50,23 +52,23 @@ def pack_items(
         PackError: Two items have one id, so that observations could not be told apart; or an item
             to be withheld is not there, which may be a slip that would disclose another.
     """
-    packed: dict[str, PackItem] = {}
-    for item in items:
-        if item.id in packed:
+    names, hidden = [item.id for item in items], set(withheld)
+    order = sorted(range(len(names)), key=names.__getitem__)
+    for one, other in pairwise(order):
+        if names[one] == names[other]:
             raise PackError(
-                f"item {item.id!r} is there twice",
+                f"item {names[one]!r} is there twice",
                 hint="ids must differ between all suites of an audit",
             )
-        shown = salted(item, secret)
-        packed[item.id] = withhold_item(shown) if item.id in withheld else shown
-    if unknown := sorted(set(withheld) - set(packed)):
+    if unknown := sorted(hidden.difference(names)):
         raise PackError(f"item {unknown[0]!r} is to be withheld, and there is no such item")
-    return tuple(packed[name] for name in sorted(packed))
+    packed = (salted(items[place], secret) for place in order)
+    return (withhold_item(one) if one.item.id in hidden else one for one in packed)
 
 
 def salted(item: Item, secret: bytes) -> PackedItem:
     """An item with its salt, which follows from the secret and the item."""
-    salt = hmac.new(secret, _SALT_CONTEXT + canonical_bytes(item), hashlib.sha256)
+    salt = hmac.new(secret, _SALT_CONTEXT + plain_json(to_json(item)), hashlib.sha256)
     return PackedItem(item=item, salt=salt.hexdigest())
 
 
@@ -174,8 +176,10 @@ def plain_json(value: dict[str, Any]) -> bytes:
 
     The standard library writes these as RFC 8785 does, in a third of the time.
     """
-    text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-    return text.encode("utf-8")
+    return _JSON.encode(value).encode("utf-8")
+
+
+_JSON = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 
 def shown_pictures(items: Iterable[PackItem]) -> dict[str, str]:
@@ -188,7 +192,7 @@ def shown_pictures(items: Iterable[PackItem]) -> dict[str, str]:
 def render_items(items: Iterable[PackItem]) -> Iterator[bytes]:
     """The lines of ``items.jsonl``."""
     for item in items:
-        yield canonical_bytes(item) + b"\n"
+        yield plain_json(to_json(item)) + b"\n"
 
 
 def parse_item(line: bytes) -> PackItem:
@@ -197,11 +201,22 @@ def parse_item(line: bytes) -> PackItem:
     Raises:
         ValueError: It is none of the three forms of an item.
     """
-    value = parse_canonical(line)
+    with contextlib.suppress(ValueError):
+        item = _started(line).model_validate_json(line)
+        if plain_json(to_json(item)) == line:
+            return item
+    value = parse_canonical(line)  # says what is wrong with it
     item = _form(value).model_validate(value)
     if canonical_bytes(item) != line:
         raise ValueError("the item has another spelling than its canonical one")
     return item
+
+
+def _started(line: bytes) -> type[PackedItem] | type[PartItem] | type[WithheldItem]:
+    """The form of a canonical line, which its first key tells."""
+    if line.startswith(b'{"digest":'):
+        return WithheldItem
+    return PartItem if line.startswith(b'{"fields":') else PackedItem
 
 
 def _form(value: object) -> type[PackedItem] | type[PartItem] | type[WithheldItem]:

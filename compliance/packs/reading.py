@@ -10,28 +10,34 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from array import array
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import BinaryIO, overload
 
 from pydantic import ValidationError
 
 from compliance.errors import TrailError, VerificationError
 from compliance.packs import layout
-from compliance.packs.folder import Folder, survey
+from compliance.packs.folder import Folder, open_regular, survey
 from compliance.packs.items import item_id, parse_item
 from compliance.packs.sign import open_envelope
 from compliance.packs.version import Parent
 from compliance.packs.zipped import unpacked
 from compliance.records.base import SCHEMA_VERSION
 from compliance.records.evidence import Evidence
+from compliance.records.observation import MAX_FILE
 from compliance.records.pack import PackItem, Salts, parse_canonical
 from compliance.records.statement import Statement
 from compliance.records.trail import Entry
 from compliance.trail import parse
 
-MAX_ITEMS = 1_000_000
+MAX_ITEMS = 4_000_000
+
+MAX_ITEM_BYTES = 1 << 34
+"""Bytes of ``items.jsonl`` that are read, one line after the other."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +55,11 @@ class OpenPack:
             raise VerificationError(f"{layout.EVIDENCE}: {error}") from error
 
     @cached_property
-    def items(self) -> tuple[PackItem, ...]:
+    def items(self) -> PackItems:
+        if layout.ITEMS not in self.folder.digests:
+            raise VerificationError(f"{layout.ITEMS}: missing from the pack")
         try:
-            return parse_items(self._read(layout.ITEMS, limit=layout.MAX_JSON_FILE))
+            return read_items(self.folder)
         except ValueError as error:
             raise VerificationError(f"{layout.ITEMS}: {error}") from error
 
@@ -91,7 +99,7 @@ class OpenPack:
         return {path: self.observation(path) for path in self.observed}
 
     def observation(self, path: str) -> bytes:
-        return self._read(layout.OBSERVATIONS + path, limit=layout.MAX_JSON_FILE)
+        return self._read(layout.OBSERVATIONS + path, limit=MAX_FILE)
 
     def file(self, path: str) -> bytes:
         """Any file of the pack, such as ``data/law/provisions.yaml``."""
@@ -157,18 +165,69 @@ def parse_salts(data: bytes) -> Salts:
         raise ValueError(shape_problem(error)) from error
 
 
-def parse_items(data: bytes) -> tuple[PackItem, ...]:
-    """Read ``items.jsonl``.
+class PackItems(Sequence[PackItem]):
+    """The items of an ``items.jsonl``. None is kept: each is read again where it is asked for.
+
+    Args:
+        opened: Opens the file, from its beginning.
 
     Raises:
         ValueError: It is not what ``render_items`` writes; the message names the line.
     """
-    if (count := data.count(b"\n")) > MAX_ITEMS:
-        raise ValueError(f"{count} lines; at most {MAX_ITEMS} are read")
-    *lines, tail = data.split(b"\n")
-    if tail:
-        raise ValueError(f"line {len(lines) + 1}: the line is not finished")
-    return tuple(_numbered(lines))
+
+    def __init__(self, opened: Callable[[], BinaryIO]) -> None:
+        self._opened = opened
+        self._starts = array("Q")
+        place, before = 0, ""
+        for number, line in enumerate(self._lines(), start=1):
+            if number > MAX_ITEMS:
+                raise ValueError(f"more than {MAX_ITEMS} lines")
+            name = item_id(_numbered(number, line))
+            if name <= before:
+                raise ValueError(f"line {number}: items are not sorted by id, each one once")
+            self._starts.append(place)
+            place, before = place + len(line) + 1, name
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def __iter__(self) -> Iterator[PackItem]:
+        return (_numbered(number, line) for number, line in enumerate(self._lines(), start=1))
+
+    @overload
+    def __getitem__(self, place: int) -> PackItem: ...
+    @overload
+    def __getitem__(self, place: slice) -> tuple[PackItem, ...]: ...
+    def __getitem__(self, place: int | slice) -> PackItem | tuple[PackItem, ...]:
+        if isinstance(place, slice):
+            return tuple(self[i] for i in range(*place.indices(len(self))))
+        with self._opened() as file:
+            file.seek(self._starts[place])
+            return parse_item(file.readline().rstrip(b"\n"))
+
+    def _lines(self) -> Iterator[bytes]:
+        """Each line without its end."""
+        with self._opened() as file:
+            number = 0
+            while line := file.readline(layout.MAX_LINE + 2):
+                number += 1
+                if len(line) > layout.MAX_LINE + line.endswith(b"\n"):
+                    raise ValueError(f"line {number}: longer than {layout.MAX_LINE} bytes")
+                if not line.endswith(b"\n"):
+                    raise ValueError(f"line {number}: the line is not finished")
+                yield line[:-1]
+
+
+def read_items(folder: Folder) -> PackItems:
+    """The items of a pack, whose ``items.jsonl`` is there.
+
+    Raises:
+        ValueError: It cannot be read; the message names the line.
+    """
+    size = folder.sizes[layout.ITEMS]
+    if size > MAX_ITEM_BYTES:
+        raise ValueError(f"{size} bytes long; at most {MAX_ITEM_BYTES} are read")
+    return PackItems(lambda: open_regular(folder.root / layout.ITEMS))
 
 
 def shape_problem(error: ValidationError) -> str:
@@ -178,18 +237,10 @@ def shape_problem(error: ValidationError) -> str:
     return f"{place}: {first['msg'].lower()}" if place else first["msg"].lower()
 
 
-def _numbered(lines: Iterable[bytes]) -> Iterator[PackItem]:
-    before = ""
-    for number, line in enumerate(lines, start=1):
-        if len(line) > layout.MAX_LINE:
-            raise ValueError(f"line {number}: longer than {layout.MAX_LINE} bytes")
-        try:
-            item = parse_item(line)
-        except ValidationError as error:
-            raise ValueError(f"line {number}: {shape_problem(error)}") from error
-        except ValueError as error:
-            raise ValueError(f"line {number}: {error}") from error
-        if item_id(item) <= before:
-            raise ValueError(f"line {number}: items are not sorted by id, each one once")
-        before = item_id(item)
-        yield item
+def _numbered(number: int, line: bytes) -> PackItem:
+    try:
+        return parse_item(line)
+    except ValidationError as error:
+        raise ValueError(f"line {number}: {shape_problem(error)}") from error
+    except ValueError as error:
+        raise ValueError(f"line {number}: {error}") from error

@@ -17,6 +17,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 from compliance.packs.items import item_digest, salted_digest
@@ -81,8 +82,8 @@ def root_leaves(
     salts: Salts,
     observations: Mapping[str, str],
     items: Iterable[PackItem],
-) -> list[bytes]:
-    """What the root digest is made from.
+) -> Iterator[bytes]:
+    """What the root digest is made from, one after the other.
 
     Args:
         evidence: The bytes of ``evidence.json``.
@@ -100,7 +101,7 @@ def root_leaves(
         for key in sorted(declared)
     ]
     leaves += [f"observations/{path} {observations[path]}" for path in sorted(observations)]
-    return [*(leaf.encode("utf-8") for leaf in leaves), *map(item_leaf, items)]
+    return chain((leaf.encode("utf-8") for leaf in leaves), map(item_leaf, items))
 
 
 def item_leaf(item: PackItem) -> bytes:

@@ -26,6 +26,7 @@ from compliance.errors import ProbeError
 from compliance.probes.batch import states_of
 from compliance.probes.hooks import VISION, resolve
 from compliance.probes.inputs import Preparer, model_inputs
+from compliance.probes.neighbours import Largest
 from compliance.probes.reading import ENCODED_AT_ONCE, by_sae
 from compliance.probes.sae import Sae
 from compliance.probes.subject import Subject
@@ -263,24 +264,27 @@ def _largest(values: np.ndarray, n: int) -> list[int]:
 
 
 def _nearest(sae: Sae, latents: Sequence[int], n: int) -> list[list[Neighbour]]:
-    found = []
-    for latent, cosines in zip(latents, _cosines(sae, latents), strict=True):
-        near = [i for i in _largest(cosines, n + 1) if i != latent][:n]
-        found.append([Neighbour(i, float(cosines[i])) for i in near])
-    return found
-
-
-def _cosines(sae: Sae, latents: Sequence[int]) -> np.ndarray:
-    """Of some decoder rows with each, float64 ``[len(latents), d_sae]``; 0 where a length is 0."""
+    """By cosine of decoder rows; 0 where a length is 0."""
     decoder = sae.tensors["W_dec"]
     mine = _unit(decoder[list(latents)])
-    return torch.cat([mine @ _unit(part).T for part in _blocks(decoder)], dim=1).numpy()
+    found = [Largest(n + 1) for _ in latents]
+    first = 0
+    for part in _blocks(decoder):
+        cosines = (mine @ _unit(part).T).numpy()
+        for largest, values in zip(found, cosines, strict=True):
+            largest.add(first, values)
+        first += len(part)
+    return [
+        [Neighbour(*one) for one in largest.listed() if one[0] != latent][:n]
+        for latent, largest in zip(latents, found, strict=True)
+    ]
 
 
 def _unit(rows: Tensor) -> Tensor:
-    rows = rows.cpu().double()
+    """Rows of length 1 in float64; one of length 0 stays as it is."""
+    rows = rows.cpu().to(torch.float64, copy=True)
     lengths = rows.norm(dim=1, keepdim=True)
-    return rows / lengths.where(lengths > 0, 1)
+    return rows.div_(lengths.where(lengths > 0, 1))
 
 
 def _blocks(matrix: Tensor) -> tuple[Tensor, ...]:

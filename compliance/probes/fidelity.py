@@ -43,7 +43,7 @@ def role_sums(reading: Reading, sae: int) -> Iterator[RoleSums]:
     The target is what the SAE is to reconstruct: its input, or what a transcoder is to write.
     """
     target, found = reading.target(sae).double(), reading.reconstruction(sae).double()
-    fired = (reading.latents(sae) != 0).sum(dim=1)
+    fired = reading.fired(sae).counts
     for role, name in enumerate(ROLES):
         rows = reading.rows(sae, name)
         if rows:
@@ -51,8 +51,8 @@ def role_sums(reading: Reading, sae: int) -> Iterator[RoleSums]:
 
 
 def fired_tokens(reading: Reading, sae: int, region: str) -> Tensor:
-    """On how many read tokens of a region each latent fired, int64 ``[d_sae]``."""
-    return (reading.latents(sae)[reading.rows(sae, region)] != 0).sum(dim=0)
+    """Latents that fired, once for each read token of a region on which they did."""
+    return reading.fired(sae).at(reading.rows(sae, region)).latents
 
 
 def _sums(role: int, x: Tensor, x_hat: Tensor, fired: Tensor) -> RoleSums:

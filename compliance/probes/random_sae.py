@@ -4,7 +4,7 @@ It keeps, at each token, as many of its largest latents as the trained SAE has f
 that shape and L0 equal the trained SAE's and only the directions differ::
 
     random = random_sae(sae, seed=7)
-    latents = random.encode(x, (sae.encode(x) != 0).sum(dim=1))
+    fired = random.fired(x, sae.fired(x, numbers).counts, numbers)
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from compliance.probes.fired import Fired, fired_in, stacked
 from compliance.probes.sae import Sae
 from compliance.statistics.resampling import seed_of
 
@@ -31,42 +32,40 @@ class RandomSae:
     directions: Tensor
     """``[d_sae, d_in]``, rows of norm 1; encoder and decoder share them, biases are 0."""
 
-    def encode(self, x: Tensor, counts: Tensor, latents: Sequence[int] | None = None) -> Tensor:
-        """Latents of activations; those below zero are cut off, as by a ReLU.
+    def fired(self, x: Tensor, counts: Tensor, numbers: int) -> Fired:
+        """What fires on some activations; latents below zero are cut off, as by a ReLU.
 
         The input is the trained SAE's own, centred and normalised, less its ``b_dec`` where that
         lies in the space of the input, so that the directions start from the middle of the data.
         A transcoder's does not.
 
         Args:
-            x: Activations at the trained SAE's hook, ``[n, d_in]``.
+            x: Activations at the trained SAE's hook, ``[n, d_in]``, one or more.
             counts: How many latents may fire at each token, ``[n]``: the trained SAE's L0.
-            latents: Only these columns, in this order.
+            numbers: In one dense block at most, unless one activation has more.
 
         Returns:
-            ``[n, d_sae]``, or ``[n, len(latents)]``. A latent fires where fewer than ``counts``
-            latents are greater and it is above zero.
+            A latent fires where fewer than ``counts`` latents are greater and it is above zero.
         """
-        return self.fired(self.products(x), counts, latents)
+        rows = max(1, numbers // self.trained.facts.d_sae)
+        parts = zip(x.split(rows), counts.split(rows), strict=True)
+        return stacked([_largest(self.products(part), most) for part, most in parts])
 
     def products(self, x: Tensor) -> Tensor:
-        """What ``encode`` picks from, ``[n, d_sae]``; it is the same whatever latents are asked."""
+        """What fires is chosen from these, ``[n, d_sae]``."""
         x = self.trained.normalised_input(x)
         if not self.trained.config.is_transcoder:
             x = x - self.trained.tensors["b_dec"]
         return x @ self.directions.T
 
-    def fired(self, pre: Tensor, counts: Tensor, latents: Sequence[int] | None = None) -> Tensor:
-        """The rest of ``encode``, of products."""
-        if latents is not None:
-            mine = pre[:, list(latents)]
-            greater = torch.stack([(pre > column[:, None]).sum(dim=1) for column in mine.T], dim=1)
-            return torch.where(greater < counts[:, None], mine, 0).relu()
-        most = max(int(counts.max()), 1)
-        largest = torch.topk(pre, most, dim=1).values
-        least = largest.gather(1, (counts - 1).clamp_min(0)[:, None])
-        fires = (pre >= least) & (counts > 0)[:, None]
-        return torch.where(fires, pre, 0).relu()
+
+def _largest(pre: Tensor, counts: Tensor) -> Fired:
+    """The largest of each row above zero, as many as counted, and what equals the last of them."""
+    most = max(int(counts.max()), 1)
+    largest = torch.topk(pre, most, dim=1).values
+    least = largest.gather(1, (counts - 1).clamp_min(0)[:, None]).clamp_min(0)
+    least[counts == 0] = torch.inf
+    return fired_in([(0, pre.masked_fill_(pre < least, 0))], len(pre))
 
 
 def random_sae(sae: Sae, *, seed: int) -> RandomSae:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from compliance.probes.fidelity import fired_tokens, role_sums
 from compliance.probes.losses import loss_sums
 from compliance.probes.reading import Reading
 from compliance.probes.scoring import (
+    is_scored,
     picture_scores,
     pooled_features,
     probe_score,
@@ -23,7 +24,6 @@ from compliance.probes.shards import REGIONS, Shard
 from compliance.probes.task import Reader, Task
 from compliance.records.observation import SOURCES, applies, source_of
 from compliance.records.plan import PlannedProbe, region_in
-from compliance.records.suite import Label
 
 
 class Rows:
@@ -42,13 +42,13 @@ class Rows:
         self.sums: list[tuple[float, ...]] = []
         self.means: list[np.ndarray] = []
         self.l0: list[np.ndarray] = []
-        self.firing: dict[tuple[int, int, int, int], Tensor] = {}
+        self.firing: dict[tuple[int, int, int, int], list[Tensor]] = {}
         self.losses: list[tuple[float, ...]] = []
         self.patches_of: list[tuple[int, int, int, int]] = []
         self.patches: list[np.ndarray] = []
         self.tokens_of: list[tuple[int, int]] = []
         self.tokens: list[tuple[np.ndarray, np.ndarray]] = []
-        self.cofiring: dict[tuple[int, int], Tensor] = {}
+        self.cofiring: dict[tuple[int, int], list[Tensor]] = {}
 
     def add(self, reading: Reading) -> None:
         """Write down one item."""
@@ -59,8 +59,7 @@ class Rows:
             self.losses += [(i, *row) for row in loss_sums(reading)]
             return
         for p, probe in enumerate(self.task.plan.probes):
-            mine = item.concept in (None, probe.concept) and item.label is not Label.NEUTRAL
-            if mine and reading.has(region_in(probe.region, item.modality)):
+            if is_scored(item, probe) and reading.has(region_in(probe.region, item.modality)):
                 self._add_probe(i, p, probe, reading)
         if stage in ("calibrate", "confirm"):
             self._add_sums(i, reading)
@@ -92,9 +91,9 @@ class Rows:
         self.scores.append((i, p, self.task.scorers.index(scorer), score))
 
     def _add_search(self, i: int, p: int, probe: PlannedProbe, reading: Reading) -> None:
-        self._add_fired(self.latents, i, p, probe, reading, reading.pooled)
+        self._add_fired(self.latents, i, p, probe, reading, reading.pooled_all)
         if reading.item.variant == self.task.plan.searched:
-            self._add_fired(self.random, i, p, probe, reading, reading.random_pooled)
+            self._add_fired(self.random, i, p, probe, reading, reading.random_pooled_all)
         for kind, features in enumerate(self.task.vectors):
             if not applies(features, reading.item.variant):
                 continue
@@ -103,13 +102,12 @@ class Rows:
 
     def _add_fired(
         self, rows: _Latents, i: int, p: int, probe: PlannedProbe, reading: Reading,
-        pooled: Callable[..., Tensor],
+        pooled: Callable[..., tuple[Tensor, Tensor]],
     ) -> None:  # fmt: skip
         region = region_in(probe.region, reading.item.modality)
         for s in range(len(self.reader.saes)):
-            scores = pooled(s, region, probe.pooling)
-            fired = torch.nonzero(scores).flatten()
-            rows.add(i, p, s, fired.numpy(force=True), scores[fired].numpy(force=True))
+            latents, scores = (v.numpy(force=True) for v in pooled(s, region, probe.pooling))
+            rows.add(i, p, s, latents[scores != 0], scores[scores != 0])
 
     def _add_random_latents(self, i: int, p: int, probe: PlannedProbe, reading: Reading) -> None:
         choices = self.task.choices
@@ -141,12 +139,11 @@ class Rows:
         for s in range(len(self.reader.saes)):
             for code, region in enumerate(REGIONS):
                 key = (language, code, source, s)
-                self.firing[key] = self.firing.get(key, 0) + fired_tokens(reading, s, region)
+                self.firing.setdefault(key, []).append(fired_tokens(reading, s, region))
 
     def _add_cofiring(self, reading: Reading) -> None:
         for s, latent in self.task.locked_features:
-            found = reading.cofired(s, latent)
-            self.cofiring[s, latent] = self.cofiring.get((s, latent), 0) + found
+            self.cofiring.setdefault((s, latent), []).append(reading.cofired(s, latent))
 
     def shard(self) -> Shard:
         """Everything that was written down."""
@@ -175,14 +172,14 @@ class Rows:
         )
 
 
-def _counted(counts: Mapping[tuple[int, ...], Tensor], keys: int) -> np.ndarray:
-    """Counts of latents as rows without zeros: the keys, the latent and its count."""
+def _counted(found: Mapping[tuple[int, ...], Sequence[Tensor]], keys: int) -> np.ndarray:
+    """How often each latent was found, as rows: the keys, the latent and its count."""
     parts = [np.empty((0, keys + 2), np.int64)]
-    for key, tokens in sorted(counts.items()):
-        found = tokens.numpy(force=True)
-        latents = np.flatnonzero(found)
-        places = np.broadcast_to(np.array(key, dtype=np.int64), (len(latents), keys))
-        parts.append(np.column_stack([places, latents, found[latents]]))
+    for key, latents in sorted(found.items()):
+        counts = np.bincount(torch.cat(list(latents)).numpy(force=True))
+        each = np.flatnonzero(counts)
+        places = np.broadcast_to(np.array(key, dtype=np.int64), (len(each), keys))
+        parts.append(np.column_stack([places, each, counts[each]]))
     return np.concatenate(parts)
 
 

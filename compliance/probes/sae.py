@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from pickle import UnpicklingError
@@ -31,6 +32,7 @@ from torch import Tensor
 
 from compliance.errors import ProbeError, SaeError
 from compliance.probes.files import check_header, digest_files, pickles_in, read_json
+from compliance.probes.fired import Fired, fired_in, stacked
 from compliance.probes.registry import read_registry, refusal_of
 from compliance.probes.sae_config import SaeConfig, read_config
 from compliance.records.audit import SaeRef
@@ -41,6 +43,13 @@ CONFIG_FILE = "cfg.json"
 WEIGHTS_FILE = "sae_weights.safetensors"
 MAX_TENSORS = 16
 """Of one SAE; six is the most that one has."""
+
+CHECKED_AT_ONCE = 2**20
+"""Numbers that are looked at for infinities at a time, so that no second copy of wide weights is
+made; those of a file stay where they are, mapped, unless they are cast."""
+
+CACHED = 2**21
+"""Numbers in one block of latents on a CPU, so that they are looked through in its cache."""
 
 _ENCODER = ("W_enc", "b_enc")
 _DECODER = ("W_dec", "b_dec")
@@ -80,20 +89,56 @@ class Sae:
         Raises:
             ProbeError: The width is wrong, or a zero vector is to be rescaled to a norm.
         """
-        x = self.normalised_input(x)
-        if self.config.subtracts_b_dec:
-            x = x - self.tensors["b_dec"]
-        if self.config.architecture in {"topk", "abstopk"}:
-            return _columns(self._top(x), latents)
+        x = self._encoder_input(x)
+        if self._keeps_top:
+            if latents is not None:
+                return self._chosen_of_top(x, list(latents))
+            index, values = self._top(x)
+            empty = values.new_zeros(*values.shape[:-1], self.facts.d_sae)
+            return empty.scatter_(-1, index, values)
         if self.config.architecture == "matching_pursuit":
             return _columns(_pursue(x, self.tensors["W_dec"], self.config), latents)
-        if self.config.architecture == "gated":
-            return self._gated(x, latents)
-        pre = x @ self._at("W_enc", latents) + self._at("b_enc", latents)
-        acts = torch.relu(pre)
-        if "threshold" in self.tensors:
-            acts = acts * (pre > self._at("threshold", latents)).to(acts.dtype)
-        return acts
+        return self._each(x, latents if latents is None else list(latents))
+
+    def fired(self, x: Tensor, numbers: int) -> Fired:
+        """The same in sparse form, of all latents, never dense in more than one block.
+
+        Args:
+            x: ``[n, d_in]``, one or more.
+            numbers: In one block at most, unless one activation has more.
+
+        Raises:
+            ProbeError: As `encode`; or a latent is not finite.
+        """
+        x, d_sae = self._encoder_input(x), self.facts.d_sae
+        rows = max(1, numbers // d_sae)
+        if self._keeps_top:
+            return stacked([self._fired_top(part) for part in x.split(rows)])
+        if self.config.architecture == "matching_pursuit":
+            decoder = self.tensors["W_dec"]
+            blocks = (_pursue(part, decoder, self.config) for part in x.split(rows))
+            return stacked([fired_in([(0, self.check_finite(b))], len(b)) for b in blocks])
+        # All rows by some columns, since the columns of a block are then read once.
+        most = numbers if x.is_cuda else min(numbers, CACHED)
+        width = min(d_sae, max(1, most // max(1, len(x))))
+        space = x.new_empty(len(x), width)  # one for all, which leaves no gaps in the memory
+        ends = ((c, min(c + width, d_sae)) for c in range(0, d_sae, width))
+        blocks = ((c, self._each(x, slice(c, end), space[:, : end - c])) for c, end in ends)
+        return fired_in(((c, self.check_finite(block)) for c, block in blocks), len(x))
+
+    def check_finite(self, latents: Tensor) -> Tensor:
+        """The same latents.
+
+        Raises:
+            ProbeError: One is not finite.
+        """
+        # A sum is many times as fast; it may overflow where no latent does.
+        if not torch.isfinite(latents.sum()) and not torch.isfinite(latents).all():
+            raise ProbeError(
+                f"{self.facts.name}: a latent is not finite at {self.facts.hook_name}",
+                hint="is the SAE made for this model? check dtype and normalisation",
+            )
+        return latents
 
     def normalised_input(self, x: Tensor) -> Tensor:
         """Activations as the encoder takes them, before ``b_dec``: centred and normalised.
@@ -104,14 +149,14 @@ class Sae:
         self._check_width(x)
         return self._normalised(self._centred(x))
 
-    def decode(self, latents: Tensor, x: Tensor | None = None) -> Tensor:
+    def decode(self, latents: Tensor | Fired, x: Tensor | None = None) -> Tensor:
         """What the latents stand for, in the model's own space.
 
         Affine in ``latents`` for a fixed ``x``, so the difference of two decodings is the
         direction by which an intervention moves the activation.
 
         Args:
-            latents: ``[n, d_sae]``.
+            latents: ``[n, d_sae]``, dense or what fired of them.
             x: The activations they were read from. Needed where the SAE's own space differs
                 from input to input (``constant_norm_rescale``, ``layer_norm``, a centred
                 input) and for a skip connection.
@@ -119,8 +164,8 @@ class Sae:
         Returns:
             ``[n, d_in]``; of a transcoder ``[n, d_out]`` at ``config.hook_name_out``.
         """
-        if self.config.rescales_by_decoder_norm:
-            latents = latents * (1 / self.tensors["W_dec"].norm(dim=-1))
+        if self._rescales:
+            latents = latents * (1 / self._decoder_norms)
         out = latents @ self.tensors["W_dec"]
         if self.config.architecture != "matching_pursuit" or self.config.subtracts_b_dec:
             out = out + self.tensors["b_dec"]
@@ -173,24 +218,100 @@ class Sae:
                 f"{x.shape[-1]}, expected {self.facts.d_in}"
             )
 
-    def _at(self, name: str, latents: Sequence[int] | None) -> Tensor:
-        tensor = self.tensors[name]
-        return tensor if latents is None else tensor[..., list(latents)]
+    @property
+    def _keeps_top(self) -> bool:
+        return self.config.architecture in {"topk", "abstopk"}
 
-    def _gated(self, x: Tensor, latents: Sequence[int] | None) -> Tensor:
+    @property
+    def _rescales(self) -> bool:
+        return self.config.rescales_by_decoder_norm
+
+    @cached_property
+    def _decoder_norms(self) -> Tensor:
+        return self.tensors["W_dec"].norm(dim=-1)
+
+    def _encoder_input(self, x: Tensor) -> Tensor:
+        x = self.normalised_input(x)
+        return x - self.tensors["b_dec"] if self.config.subtracts_b_dec else x
+
+    def _at(self, name: str, latents: list[int] | slice | None) -> Tensor:
+        tensor = self.tensors[name]
+        return tensor if latents is None else tensor[..., latents]
+
+    def _each(
+        self, x: Tensor, latents: list[int] | slice | None, out: Tensor | None = None
+    ) -> Tensor:
+        """Latents that do not depend on each other; they may be written to ``out``."""
+        if self.config.architecture == "gated":
+            return self._gated(x, latents)
+        # In place, since each copy of a wide block costs as much time as it does memory.
+        pre = torch.matmul(x, self._at("W_enc", latents), out=out)
+        pre = pre.add_(self._at("b_enc", latents))
+        if "threshold" not in self.tensors:
+            return pre.relu_()
+        above = pre > self._at("threshold", latents)
+        return pre.relu_().mul_(above)
+
+    def _gated(self, x: Tensor, latents: list[int] | slice | None) -> Tensor:
         encoder = self._at("W_enc", latents)
         gate = (x @ encoder + self._at("b_gate", latents) > 0).to(x.dtype)
         magnitude = x @ (encoder * self._at("r_mag", latents).exp()) + self._at("b_mag", latents)
         return gate * torch.relu(magnitude)
 
-    def _top(self, x: Tensor) -> Tensor:
-        pre = x @ self.tensors["W_enc"] + self.tensors["b_enc"]
-        if self.config.rescales_by_decoder_norm:
-            pre = pre * self.tensors["W_dec"].norm(dim=-1)
-        signed = self.config.architecture == "abstopk"
-        index = torch.topk(pre.abs() if signed else pre, self.config.k, dim=-1, sorted=False)[1]
-        values = pre.gather(-1, index)
-        return torch.zeros_like(pre).scatter_(-1, index, values if signed else values.relu())
+    def _before_top(self, x: Tensor, latents: list[int] | slice) -> Tensor:
+        """What the largest are chosen from."""
+        pre = (x @ self._at("W_enc", latents)).add_(self._at("b_enc", latents))
+        return pre.mul_(self._decoder_norms[latents]) if self._rescales else pre
+
+    def _sizes(self, pre: Tensor) -> Tensor:
+        """What makes one larger than another."""
+        return pre.abs() if self.config.architecture == "abstopk" else pre
+
+    def _kept(self, pre: Tensor) -> Tensor:
+        """The value of one that is among the largest."""
+        return pre if self.config.architecture == "abstopk" else pre.relu()
+
+    def _top(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Latents that are kept, in no order, and their values: both ``[..., k]``."""
+        pre = self._before_top(x, slice(None))
+        index = torch.topk(self._sizes(pre), self.config.k, dim=-1, sorted=False)[1]
+        return index, self._kept(pre.gather(-1, index))
+
+    def _fired_top(self, x: Tensor) -> Fired:
+        index, values = self._top(x)
+        index, order = index.sort(dim=-1)
+        values = self.check_finite(values.gather(-1, order))
+        fired = fired_in([(0, values)], len(values))
+        return replace(fired, latents=index[fired.tokens, fired.latents])
+
+    def _chosen_of_top(self, x: Tensor, latents: list[int]) -> Tensor:
+        """Some columns of what is kept, mostly without all columns of what it is chosen from.
+
+        A latent that is not above zero is 0, and so is one that k others exceed, which the first
+        blocks of columns often show. Where one is so near the k-th largest that rounding decides,
+        the row is encoded as a whole, so that ties are broken as there.
+        """
+        flat, k, d_sae = x.reshape(-1, x.shape[-1]), self.config.k, self.facts.d_sae
+        chosen = self._before_top(flat, latents)
+        sizes = self._sizes(chosen)
+        largest, slack = sizes.new_full((len(flat), k), -torch.inf), sizes.new_zeros(len(flat), 1)
+        may = sizes > 0
+        width = max(64 * k, min(d_sae // 8, CACHED // max(1, len(flat))))
+        for first in range(0, d_sae, width):
+            rows = torch.nonzero(may.any(dim=1)).flatten()
+            if not len(rows):
+                break
+            seen = self._sizes(self._before_top(flat[rows], slice(first, first + width)))
+            largest[rows] = torch.cat([largest[rows], seen], dim=1).topk(k, dim=1).values
+            slack[rows] = torch.maximum(slack[rows], _slack(seen))
+            may &= sizes >= largest[:, -1:] - slack
+        found = torch.where(may, self._kept(chosen), 0)
+        unsure = may & (sizes <= largest[:, -1:] + slack)
+        for rows in torch.nonzero(unsure.any(dim=1)).flatten().split(max(1, CACHED // d_sae)):
+            index, values = self._top(flat[rows])
+            whole = values.new_zeros(len(rows), d_sae).scatter_(-1, index, values)
+            found[rows] = whole[:, latents]
+        return found.reshape(*x.shape[:-1], len(latents))
 
     def _centred(self, x: Tensor) -> Tensor:
         x = x.to(self.tensors["W_dec"].dtype)
@@ -386,11 +507,16 @@ def _check_tensor(stored: _Stored, key: str, tensor: Tensor) -> None:
         raise SaeError(
             f"{stored.name}: {key} has shape {tuple(tensor.shape)}, cfg.json says {expected}"
         )
-    if not bool(torch.isfinite(tensor).all()):
+    if not _is_finite(tensor):
         raise SaeError(
             f"{stored.name}: {key} is not finite in {tensor.dtype}",
             hint="the file is damaged, or the weights do not fit the dtype; use float32",
         )
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    rows = max(1, CHECKED_AT_ONCE // max(1, tensor[0].numel()))
+    return all(bool(torch.isfinite(part).all()) for part in tensor.split(rows))
 
 
 def _scaled(
@@ -423,6 +549,11 @@ def _without_scale(config: SaeConfig, scale: float) -> SaeConfig:
     if pursuit:
         pursuit["residual_threshold"] /= scale  # it is compared with a norm in input units
     return replace(config, normalisation="none", pursuit=pursuit)
+
+
+def _slack(sizes: Tensor) -> Tensor:
+    """By how much rounding may move one of them, ``[n, 1]``: many times what it does."""
+    return 64 * torch.finfo(sizes.dtype).eps * sizes.abs().amax(dim=1, keepdim=True)
 
 
 def _columns(latents: Tensor, chosen: Sequence[int] | None) -> Tensor:
@@ -506,7 +637,7 @@ def _digest_tensors(raw: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> st
         {
             "name": key,
             "shape": list(tensor.shape),
-            "sha256": sha256(tensor.contiguous().numpy().tobytes()).hexdigest(),
+            "sha256": sha256(tensor.contiguous().numpy()).hexdigest(),
         }
         for key, tensor in sorted(tensors.items())
     ]

@@ -25,6 +25,20 @@ from compliance.records.plan import (
     SparseProbe,
     region_in,
 )
+from compliance.records.suite import Item, Label
+
+
+def is_scored(item: Item, probe: PlannedProbe) -> bool:
+    """Whether a probe has scores of an item, where it has the probe's region."""
+    return item.concept in (None, probe.concept) and item.label is not Label.NEUTRAL
+
+
+def random_regions(item: Item, task: Task) -> frozenset[str]:
+    """Regions of an item in which the pass reads the random counterparts of the SAEs."""
+    if task.stage == "search" and item.variant != task.plan.searched:
+        return frozenset()
+    probes = (probe for probe in task.plan.probes if is_scored(item, probe))
+    return frozenset(region_in(probe.region, item.modality) for probe in probes)
 
 
 def scores_of(reading: Reading, probe: PlannedProbe, task: Task) -> Iterator[tuple[str, float]]:

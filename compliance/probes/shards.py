@@ -1,8 +1,10 @@
 """What was seen of one batch, and the file it lies in until the pass is complete."""
 
 import io
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -86,9 +88,12 @@ class Shard:
     """Sae, latent, another latent of it, tokens of words on which both fired: int64 [r, 4]."""
 
 
+FIELDS = tuple(field.name for field in fields(Shard))
+
+
 def shard_bytes(shard: Shard, name: str) -> bytes:
     """A shard as the bytes of its file; ``name`` says what it is of."""
-    arrays = {field.name: getattr(shard, field.name) for field in fields(Shard)}
+    arrays = {name: getattr(shard, name) for name in FIELDS}
     for field, kind in RAGGED.items():
         arrays[f"{field}_lengths"] = np.array([len(v) for v in arrays[field]], dtype=np.int64)
         arrays[field] = np.concatenate([np.empty(0, kind), *arrays[field]])
@@ -97,17 +102,54 @@ def shard_bytes(shard: Shard, name: str) -> bytes:
     return sink.getvalue()
 
 
+def shard_file(index: int) -> str:
+    """Name of the file of a pass's shard."""
+    return f"shard-{index:05d}.npz"
+
+
 def read_shard(path: Path, name: str) -> Shard | None:
     """A finished shard of that very name, or None: then its batch is run again."""
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
-            arrays = {key: stored[key] for key in stored.files}
-        if str(arrays.pop("name")) != name:
-            return None
-        for field in RAGGED:
-            lengths = arrays.pop(f"{field}_lengths")
-            parts = np.split(arrays[field], np.cumsum(lengths)[:-1])
-            arrays[field] = tuple(parts) if len(lengths) else ()
-        return Shard(**arrays)
+            if str(stored["name"]) != name:
+                return None
+            return Shard(**{field: _field(stored, field) for field in FIELDS})
     except Exception:  # whatever a damaged file makes numpy and zipfile raise
         return None
+
+
+def _field(stored: Mapping[str, np.ndarray], name: str) -> np.ndarray | tuple[np.ndarray, ...]:
+    if name not in RAGGED:
+        return stored[name]
+    lengths = stored[f"{name}_lengths"]
+    parts = np.split(stored[name], np.cumsum(lengths)[:-1])
+    return tuple(parts) if len(lengths) else ()
+
+
+class StoredShards(Iterable[Shard]):
+    """Shards of a pass that is complete, which lie in their files while they are counted up.
+
+    Of each only what is asked for is read, and nothing of it is kept when the next one comes.
+    """
+
+    def __init__(self, folder: Path, number: int) -> None:
+        """The first so many shards in a folder."""
+        self._folder, self._number = folder, number
+
+    def __iter__(self) -> Iterator[Shard]:
+        paths = (self._folder / shard_file(index) for index in range(self._number))
+        return (cast(Shard, _StoredShard(path)) for path in paths)
+
+
+class _StoredShard:
+    """Has the fields of `Shard`, each read when it is asked for the first time."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __getattr__(self, name: str) -> np.ndarray | tuple[np.ndarray, ...]:
+        if name not in FIELDS:
+            raise AttributeError(name)
+        with np.load(self._path, allow_pickle=False) as stored:
+            self.__dict__[name] = _field(stored, name)
+        return self.__dict__[name]

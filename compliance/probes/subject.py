@@ -60,6 +60,10 @@ from compliance.records.bounds import refuse_crowded
 from compliance.records.subject import ModelFacts
 
 ATTENTION = "eager"
+DEVICES = ("cpu", "cuda")
+"""Types of devices that are computed on; ROCm's are called ``cuda`` too. Others, such as ``mps``,
+lack float64, in which sums are kept."""
+
 INDEX_FILE = "model.safetensors.index.json"
 _TOKENIZER_FILES = (
     "added_tokens.json",
@@ -107,6 +111,7 @@ SPARE = 10_000_000
 """Numbers that a model may have besides, such as masks and tables of positions."""
 
 _SETTINGS = frozenset({"config.json", "generation_config.json", *PROCESSOR_FILES})
+_DEVICE_HINT = "subject.device names a device this machine does not have; cpu always works"
 _LAYERS = re.compile(r"layers?$|depths?$|blocks$|labels$|experts$")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _HUB_ID = re.compile(r"\w[\w.-]*(/[\w.-]+)?")
@@ -139,8 +144,41 @@ def load_subject(config: SubjectConfig, folder: Path, *, pictures: bool = True) 
         SubjectError: It is not there, not pinned, not whole, holds a pickle, or needs code of
             its own.
     """
+    device = _device(config.device)
+    if device.type == "cuda":
+        _multiply_exactly()
     with _no_progress_bars():
         return _load(config, folder, pictures)
+
+
+def device_name(device: torch.device) -> str:
+    """What a run computes on, as its environment records it: ``cpu``, or a GPU with what it is."""
+    if device.type != "cuda":
+        return str(device)
+    short = torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32
+    hip, cuda = torch.version.hip, torch.version.cuda
+    made = f"ROCm {hip}" if hip else f"CUDA {cuda}"
+    name = torch.cuda.get_device_name(device)
+    return f"{device} ({name}, {made}, TF32 {'on' if short else 'off'})"
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise SubjectError(f"subject.device: {name!r} is no device", hint=_DEVICE_HINT) from error
+    if device.type not in DEVICES:
+        raise SubjectError(
+            f"subject.device: {name!r}, expected one of type {' or '.join(DEVICES)}",
+            hint="others lack float64, in which sums are kept",
+        )
+    return device
+
+
+def _multiply_exactly() -> None:
+    """Float32 is float32 on a GPU too: TF32 keeps ten bits of it in products and convolutions."""
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
 
 
 def _load(config: SubjectConfig, folder: Path, pictures: bool) -> Subject:
@@ -490,7 +528,7 @@ def _hint(error: Exception) -> str | None:
     if "trust_remote_code" in str(error):
         return "the model needs code of its own, which is never run; take one transformers knows"
     if "CUDA" in str(error) or "device" in str(error):
-        return "subject.device names a device this machine does not have; cpu always works"
+        return _DEVICE_HINT
     return None
 
 

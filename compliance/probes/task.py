@@ -109,6 +109,16 @@ class Task:
         probes = self.choices.probes if self.choices else ()
         return tuple(sorted({(f.sae, f.latent) for probe in probes for f in probe.features}))
 
+    @property
+    def watched(self) -> dict[int, list[int]] | None:
+        """Latents of each SAE that the pass reads, in order; None: all of them."""
+        if self.stage not in ("shifts", "repeats"):
+            return None
+        found: dict[int, list[int]] = {}
+        for sae, latent in self.locked_features:
+            found.setdefault(sae, []).append(latent)
+        return found
+
     @cached_property
     def vectors(self) -> tuple[str, ...]:
         """Kinds of vectors that linear controls are fitted on, in the SAEs' order."""

@@ -44,6 +44,8 @@ def refuse_deep(text: bytes | str) -> None:
     Raises:
         ValueError: It has more than MAX_DEPTH levels.
     """
+    if _count(text, "[{", 0) <= MAX_DEPTH:  # fewer brackets than levels, which is nearly always so
+        return
     depth = 0
     for match in (_BYTES if isinstance(text, bytes) else _TEXT).finditer(text):
         first = match.group()[:1]

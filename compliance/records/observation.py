@@ -2,7 +2,8 @@
 
 ``fit`` covers the discover and calibrate splits, ``confirm`` the confirm split. All tables are
 ordered by their first columns, so that equal observations are equal bytes. Where a table holds
-latents, a row that is missing is a latent that was silent.
+latents, a row that is missing is a latent that was silent. A table that is CSV here is Parquet
+with the same columns where it has more rows than `assessment.tables.LARGE`.
 
 fit/items.csv, confirm/items.csv      one row an item: ITEM_COLUMNS
 fit/scores.csv                        ``tokens`` of every item that has the region; and of benign
@@ -23,6 +24,8 @@ confirm/firing.parquet                on how many tokens each latent fired: FIRI
 confirm/losses.csv                    the model on reconstructions, a subsample: LOSS_COLUMNS
 confirm/shifts.csv                    the probe on changed texts, a subsample: SHIFT_COLUMNS
 confirm/repeats.csv                   the probe on items run on their own: REPEAT_COLUMNS
+confirm/precision.csv                 only of a run that is not in the reference mode (float32 on
+                                      the CPU): items run again in it, a part: PRECISION_COLUMNS
 confirm/patches.parquet               positives and hard negatives with a picture: the probe on each
                                       of its tokens: PATCH_COLUMNS
 confirm/tokens.parquet                positives, hard negatives and benign items in words: the probe
@@ -109,6 +112,15 @@ of the activations, with zeros in their place; and KL from the first to the seco
 SHIFT_COLUMNS = ("item", "concept", "shift", "score")
 REPEAT_COLUMNS = ("item", "concept", "batched", "alone")
 
+PRECISION_COLUMNS = (
+    "item", "concept", "batched", "reference", "firings", "flipped", "activation",
+)  # fmt: skip
+"""The probe's score as in confirm/scores.csv, and in the reference mode on the item alone. Then, of
+the item alone in both modes, on the tokens that both read: pairs of a token and a latent that fired
+in one of the modes at least, those that fired in one of them only, over all SAEs; and the largest
+|x - y| over the root mean square of y, with x and y the activations that an SAE reads in the run's
+mode and in the reference mode, at the hook where this is largest."""
+
 LINEAR_SCORERS = {
     "ngrams": "ngrams",
     "colour": "colour",
@@ -142,6 +154,20 @@ CONFIRM_FILES = (
     "losses.csv", "shifts.csv", "repeats.csv", "patches.parquet",
     "tokens.parquet", "cofiring.parquet", "features.csv",
 )  # fmt: skip
+"""Files of each folder as they are called where tables are small."""
+
+
+MAX_FILE = 1 << 30
+"""Bytes of one file that are read, and so that are written."""
+
+
+def names_of(file: str) -> tuple[str, ...]:
+    """The names that a table's file may have: one that is CSV is Parquet where it is large."""
+    return (file, f"{file.removesuffix('.csv')}.parquet") if file.endswith(".csv") else (file,)
+
+
+MODE_FILES = ("precision.csv",)
+"""Confirm tables that a run in the reference mode does not write."""
 
 SURFACE: dict[str, Sight] = {"ngrams": "words", "colour": "picture", "pixels": "picture"}
 """What a surface control needs to see. A picture of words has them, too: a shortcut in the words is

@@ -521,6 +521,9 @@ class Report(Record):
     error: Sentence
     """The error of all verdicts together, and where the method's own errors stand."""
 
+    mode: Sentence | None = None
+    """Number format and device, and what these moved; absent in the reference mode."""
+
     notices: tuple[Text, ...]
     matrices: tuple[Matrix, ...]
     counts: tuple[VerdictCount, ...]

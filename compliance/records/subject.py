@@ -70,3 +70,12 @@ class Environment(Record):
     packages: dict[str, str]
     machine: str
     device: str
+
+
+REFERENCE_MODE = ("float32", "cpu")
+"""Number format and device. What a run in any other mode gives is compared with it."""
+
+
+def in_reference_mode(model: ModelFacts, environment: Environment) -> bool:
+    """Whether a run computed in float32 on the CPU."""
+    return (model.dtype, environment.device) == REFERENCE_MODE

@@ -55,6 +55,7 @@ from compliance.reports.law import (
 from compliance.reports.locales import in_words
 from compliance.reports.locked import probe_sections
 from compliance.reports.messages import load_messages
+from compliance.reports.mode import mode_sentence
 from compliance.reports.numbers import in_sentence, write_count, write_percent, written_in
 from compliance.reports.observed import Observed
 from compliance.reports.tables import shown_ids
@@ -117,6 +118,7 @@ def _report(
         identity=_identity(ctx, pack_id, version, _moment(ctx, moment)),
         lead=_lead(ctx),
         error=error_sentence(ctx, errs.number),
+        mode=mode_sentence(ctx),
         notices=(*deviation_notices(ctx, trail), *_notices(ctx, len(missing))),
         matrices=_matrices(ctx),
         counts=_counts(ctx),

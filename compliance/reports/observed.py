@@ -5,6 +5,7 @@ which stand in the observation tables; a report takes them from there and comput
 that has a result's name.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -17,7 +18,7 @@ from compliance.reports.gallery import Gallery
 class Observed:
     """Tables of a run, read back from its files, and the items they are about."""
 
-    items: tuple[Item, ...]
+    items: Sequence[Item]
     """Confirm items of the plan; words and pictures of ``restricted`` ones are not shown."""
 
     scores: pd.DataFrame

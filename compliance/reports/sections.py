@@ -16,6 +16,7 @@ from compliance.records.report import (
 )
 from compliance.reports.charts import sweep
 from compliance.reports.context import Context, anchor, applies, cell_anchor, sentence
+from compliance.reports.mode import mode_tables
 from compliance.reports.numbers import write_percent
 from compliance.reports.tables import (
     EMPTY,
@@ -96,6 +97,7 @@ def _robustness(ctx: Context, probe: PlannedProbe, cells: Sequence[Cell]) -> Sec
         tables=(
             _shifts(ctx, cells, shifts),
             _left_out(ctx, cells),
+            *mode_tables(ctx, cells),
         ),
         terms=tuple(
             Fact(label=ctx.words.shifts[name].label, value=ctx.words.shifts[name].meaning)

@@ -28,7 +28,13 @@ if TYPE_CHECKING:
     from scipy.sparse import csc_array, sparray, spmatrix
 
 COLUMNS_AT_ONCE = 1_024
-"""Latents whose ranks, and rank sums under every flip, are held in memory at a time."""
+"""Latents whose ranks are held in memory at a time, at most."""
+
+SCORES_AT_ONCE = 2**21
+"""Scores of them at most, where there are many items."""
+
+FLIPS_AT_ONCE = 64
+"""Exchanges whose labels are held as numbers, and their rank sums, at a time."""
 
 EXACT_IN_FLOAT32 = 2**24
 """Whole numbers up to here are exact, and so is any sum of them that stays below."""
@@ -76,9 +82,10 @@ def max_statistic(
     numbers; and, among groups with one label only, the labels of groups of equal size. Each
     exchange keeps the number of positives. A group without a counterpart keeps its labels.
 
-    All exchanges are evaluated by one product of labels [flips, n] and doubled midranks
-    [n, columns] for each block of columns. Doubled midranks are whole numbers and the product is
-    exact, so what ties with the observed maximum is counted as a tie.
+    Exchanges are evaluated by products of labels [flips, n] and doubled midranks [n, columns], for
+    blocks of both. Doubled midranks are whole numbers and the product is exact, so what ties with
+    the observed maximum is counted as a tie, and no block changes a number. Columns that are zero
+    throughout are never looked at.
 
     Args:
         scores: Shape [n, k], a row per item and a column per latent: an array or a scipy sparse
@@ -109,11 +116,13 @@ def max_statistic(
     observed = np.full(columns.k, _sum_of_equals(labels), dtype=np.int64)
     null = np.full(flips, _sum_of_equals(labels) if columns.silent else 0, dtype=np.int64)
     kind = np.float32 if 2 * columns.n**2 < EXACT_IN_FLOAT32 else np.float64
-    both = np.vstack([labels, exchanged]).astype(kind)
     for which, block in columns.active_blocks():
-        sums = both @ _doubled_midranks(block).astype(kind)
-        observed[which] = sums[0].astype(np.int64)
-        null = np.maximum(null, sums[1:].max(axis=1).astype(np.int64))
+        ranks = _doubled_midranks(block).astype(kind)
+        observed[which] = (labels.astype(kind) @ ranks).astype(np.int64)
+        for i in range(0, flips, FLIPS_AT_ONCE):
+            best_sums = (exchanged[i : i + FLIPS_AT_ONCE].astype(kind) @ ranks).max(axis=1)
+            some = null[i : i + FLIPS_AT_ONCE]
+            np.maximum(some, best_sums.astype(np.int64), out=some)
     best = int(np.argmax(observed))
     return MaxStatistic(
         best=best,
@@ -153,8 +162,9 @@ class _Columns:
 
     def active_blocks(self) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float64]]]:
         """The columns that are not zero throughout, with their numbers, some at a time."""
-        for i in range(0, self._active.size, COLUMNS_AT_ONCE):
-            which = self._active[i : i + COLUMNS_AT_ONCE]
+        at_once = min(COLUMNS_AT_ONCE, max(1, SCORES_AT_ONCE // max(1, self.n)))
+        for i in range(0, self._active.size, at_once):
+            which = self._active[i : i + at_once]
             if self._sparse is None:
                 yield which, self._dense[:, which]
             else:

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from compliance.errors import StatisticsError
 from compliance.statistics.estimate import Interval
 from compliance.statistics.inputs import count, inside_unit
-from compliance.statistics.resampling import draw_counts, random_stream
+from compliance.statistics.resampling import count_blocks, random_stream
 
 SMALLEST = float(np.finfo(np.float64).tiny)
 
@@ -87,8 +87,9 @@ def change_interval(
         raise StatisticsError("sizes: expected a number of items, at least 1, for each group")
     tail = (1.0 - inside_unit("level", level)) / 2.0
     sums, numbers = np.append(found, (1, -1)), np.append(items, (1, 1))
-    taken = draw_counts(sums.size, random=random_stream(seed), draws=count("draws", draws, least=2))
-    means = (taken @ sums) / (taken @ numbers)
+    draws = count("draws", draws, least=2)
+    blocks = count_blocks(sums.size, random=random_stream(seed), draws=draws)
+    means = np.concatenate([(taken @ sums) / (taken @ numbers) for taken in blocks])
     low, high = np.quantile(means, (tail, 1.0 - tail))
     value = float(found.sum() / items.sum())
     return Interval(min(float(low), value), max(float(high), value))

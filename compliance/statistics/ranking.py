@@ -12,6 +12,7 @@ Resampled groups give the variance, and `auroc_interval` makes the interval and 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,15 +28,12 @@ from compliance.statistics.inputs import (
     inside_unit,
     two_classes,
 )
-from compliance.statistics.resampling import GroupDraws, group_draws
+from compliance.statistics.resampling import Counts, GroupDraws, group_draws
 
 if TYPE_CHECKING:
     from scipy.sparse import sparray, spmatrix
 
 BOOTSTRAP = "group bootstrap variance, t on the logit scale"
-
-COMPARED_AT_ONCE = 4_000_000
-"""Pairs of items held in memory at a time."""
 
 COLUMNS_AT_ONCE = 1_024
 """Latents whose ranks are held in memory at a time."""
@@ -297,12 +295,16 @@ def _auroc_sparse(scores: sparray | spmatrix, is_positive: ArrayLike) -> NDArray
         raise StatisticsError("scores: there are no columns, expected at least one")
     if not np.isfinite(matrix.data).all():
         raise StatisticsError("scores: a stored value is not finite, expected a number")
-    columns = np.repeat(np.arange(k), np.diff(matrix.indptr))
+    stored = np.diff(matrix.indptr)
+    active = np.flatnonzero(stored)
+    columns = np.repeat(np.arange(active.size), stored[active])
     order = np.lexsort((matrix.data, columns))
     is_pos = labels[matrix.indices[order]]
-    zero_pos = labels.sum() - np.bincount(columns[is_pos], minlength=k)
-    zero_neg = (~labels).sum() - np.bincount(columns[~is_pos], minlength=k)
-    return _auroc_sorted(matrix.data[order], columns, is_pos, zero_pos, zero_neg, labels)
+    zero_pos = labels.sum() - np.bincount(columns[is_pos], minlength=active.size)
+    zero_neg = (~labels).sum() - np.bincount(columns[~is_pos], minlength=active.size)
+    areas = np.full(k, 0.5)
+    areas[active] = _auroc_sorted(matrix.data[order], columns, is_pos, zero_pos, zero_neg, labels)
+    return areas
 
 
 def _auroc_sorted(
@@ -361,7 +363,9 @@ def _covariance(
     Draws that all agree are equal to the last bit, but their mean need not be; so differences from
     the first draw are taken, and no variance is 0.
     """
-    values = np.array([_resampled(*pair, draws) for pair in pairs])
+    ranked = [_Ranked.of(*pair, draws) for pair in pairs]
+    blocks = [np.array([one.areas(*block) for one in ranked]) for block in draws.blocks()]
+    values = np.concatenate(blocks, axis=1)
     return np.atleast_2d(np.cov(values - values[:, :1]))
 
 
@@ -371,33 +375,41 @@ def _spread(
     return Spread(auroc(*pair), variance, tied_share(*pair), draws.smaller_side)
 
 
-def _resampled(
-    above: NDArray[np.float64], below: NDArray[np.float64], draws: GroupDraws
-) -> NDArray[np.float64]:
-    """The AUROC of each draw, shape [draws].
+@dataclass(frozen=True, eq=False, slots=True)
+class _Ranked:
+    """A scorer's items in order of their scores, so that each draw is ranked by adding up."""
 
-    With W[g, h] the doubled wins of group g's positives over group h's negatives, and p, q the
-    counts of a draw, the AUROC is p'Wq over its number of pairs. All terms are whole numbers
-    below 2**53, so the matrix product is exact in whatever order it is summed.
-    """
-    p, q = draws.positive_counts.astype(np.float64), draws.negative_counts.astype(np.float64)
-    wins = _group_wins(above, below, draws)
-    n_pos = p @ np.bincount(draws.positive, minlength=p.shape[1])
-    n_neg = q @ np.bincount(draws.negative, minlength=q.shape[1])
-    return ((p @ wins) * q).sum(axis=1) / (2.0 * n_pos * n_neg)
+    positive: NDArray[np.intp]
+    """Column of each positive item's group, in order of the scores, shape [n_pos]."""
 
+    negative: NDArray[np.intp]
+    """The same of the negative items, shape [n_neg]."""
 
-def _group_wins(
-    above: NDArray[np.float64], below: NDArray[np.float64], draws: GroupDraws
-) -> NDArray[np.float64]:
-    """Twice the wins plus the ties of each group's positives over each group's negatives."""
-    by_group = np.argsort(draws.negative, kind="stable")
-    below = below[by_group]
-    starts = np.flatnonzero(np.diff(draws.negative[by_group], prepend=-1))
-    wins = np.zeros((draws.positive_counts.shape[1], starts.size))
-    rows = max(1, COMPARED_AT_ONCE // below.size)
-    for i in range(0, above.size, rows):
-        chunk = above[i : i + rows, np.newaxis]
-        doubled = (chunk > below).astype(np.int64) + (chunk >= below)
-        np.add.at(wins, draws.positive[i : i + rows], np.add.reduceat(doubled, starts, axis=1))
-    return wins
+    below: NDArray[np.intp]
+    """How many negative items lie below each positive one, shape [n_pos]."""
+
+    not_above: NDArray[np.intp]
+    """How many lie below it or are tied with it, shape [n_pos]."""
+
+    @classmethod
+    def of(
+        cls, above: NDArray[np.float64], below: NDArray[np.float64], draws: GroupDraws
+    ) -> _Ranked:
+        high, low = np.argsort(above, kind="stable"), np.argsort(below, kind="stable")
+        scores, others = above[high], below[low]
+        places = (np.searchsorted(others, scores, side) for side in ("left", "right"))
+        return cls(draws.positive[high], draws.negative[low], *places)
+
+    def areas(self, positive: Counts, negative: Counts) -> NDArray[np.float64]:
+        """The AUROC of each draw, shape [draws].
+
+        With p and q how often a draw took each item, twice the wins plus the ties of a positive
+        item are the q of the negatives below it and of those not above it. All terms are whole
+        numbers below 2**53, so sums are exact in whatever order they are made.
+        """
+        p = np.take(positive, self.positive, axis=1).astype(np.float64)
+        q = np.zeros((len(negative), self.negative.size + 1))
+        np.cumsum(np.take(negative, self.negative, axis=1), axis=1, out=q[:, 1:])
+        doubled = np.einsum("ij,ij->i", p, np.take(q, self.below, axis=1))
+        doubled += np.einsum("ij,ij->i", p, np.take(q, self.not_above, axis=1))
+        return doubled / (2.0 * p.sum(axis=1) * q[:, -1])

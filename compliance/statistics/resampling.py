@@ -4,6 +4,10 @@ The group is the independent unit: a draw takes whole groups, so the positives a
 of one meaning come and go together. A draw is written as counts, how often each group was taken,
 and every statistic of the draw is then a weighted sum.
 
+Draws are made and used a block at a time, so that memory does not grow with draws times groups. The
+blocks are read from the stream in the order in which one matrix would be, so where a block ends
+changes no number.
+
 The numbers come from ``numpy.random.RandomState``, whose stream numpy has frozen (NEP 19), read
 as 64-bit integers on every platform. Groups are put in sorted order first. So one seed gives the
 same draws in any year, on any machine, and for any order of the items.
@@ -12,6 +16,7 @@ same draws in any year, on any machine, and for any order of the items.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +28,13 @@ from compliance.statistics.inputs import count
 LARGEST_SEED = 2**32 - 1
 
 
+AT_ONCE = 1 << 18
+"""Counts, or items of all draws, that are in memory at a time."""
+
+Counts = NDArray[np.int64]
+"""How often each draw took each group, shape [draws, groups]."""
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class GroupDraws:
     """Bootstrap draws over the groups of positives and of negatives.
@@ -31,21 +43,39 @@ class GroupDraws:
     """
 
     positive: NDArray[np.intp]
-    """For each positive item the column of its group in ``positive_counts``, shape [n_pos]."""
+    """For each positive item the column of its group among those with positives, shape [n_pos]."""
 
     negative: NDArray[np.intp]
-    """For each negative item the column of its group in ``negative_counts``, shape [n_neg]."""
+    """For each negative item the column of its group among those with negatives, shape [n_neg]."""
 
-    positive_counts: NDArray[np.int64]
-    """How often each draw took each group with positives, shape [draws, groups]."""
+    with_both: tuple[NDArray[np.bool_], NDArray[np.bool_]]
+    """Which groups with positives hold negatives too, and the reverse."""
 
-    negative_counts: NDArray[np.int64]
-    """How often each draw took each group with negatives, shape [draws, groups]."""
+    seed: int
+    draws: int
 
     @property
     def smaller_side(self) -> int:
         """Groups with positives or groups with negatives, whichever are fewer."""
-        return min(self.positive_counts.shape[1], self.negative_counts.shape[1])
+        return min(both.size for both in self.with_both)
+
+    def blocks(self) -> Iterator[tuple[Counts, Counts]]:
+        """The counts of groups with positives and of those with negatives, some draws at a time."""
+        pos_both, neg_both = self.with_both
+        rows = max(1, AT_ONCE // (self.positive.size + self.negative.size))
+        sizes = int(pos_both.sum()), int((~pos_both).sum()), int((~neg_both).sum())
+        streams = _streams(self.seed, sizes, self.draws, whole=rows >= self.draws)
+        for first in range(0, self.draws, rows):
+            number = min(rows, self.draws - first)
+            shared, pos_only, neg_only = (
+                draw_counts(size, random=stream, draws=number)
+                for size, stream in zip(sizes, streams, strict=True)
+            )
+            positive = np.empty((number, pos_both.size), dtype=np.int64)
+            negative = np.empty((number, neg_both.size), dtype=np.int64)
+            positive[:, pos_both], positive[:, ~pos_both] = shared, pos_only
+            negative[:, neg_both], negative[:, ~neg_both] = shared, neg_only
+            yield positive, negative
 
 
 def seed_of(seed: int, name: str) -> int:
@@ -81,6 +111,37 @@ def draw_counts(groups: int, *, random: np.random.RandomState, draws: int) -> ND
     return np.bincount(cells.ravel(), minlength=draws * groups).reshape(draws, groups)
 
 
+def count_blocks(
+    groups: int, *, random: np.random.RandomState, draws: int, at_once: int = AT_ONCE
+) -> Iterator[Counts]:
+    """The draws of `draw_counts` in their order, at most ``at_once`` counts at a time."""
+    rows = max(1, at_once // max(groups, 1))
+    for first in range(0, draws, rows):
+        yield draw_counts(groups, random=random, draws=min(rows, draws - first))
+
+
+def _streams(
+    seed: int, sizes: tuple[int, ...], draws: int, *, whole: bool
+) -> list[np.random.RandomState]:
+    """For each stratum the stream at its first draw.
+
+    One stratum is drawn to its end before the next. Where all draws are made at once they can share
+    one stream; else each has its own, which was moved past the strata before.
+    """
+    stream = random_stream(seed)
+    if whole:
+        return [stream] * len(sizes)
+    found = []
+    for place, size in enumerate(sizes):
+        own = np.random.RandomState()
+        own.set_state(stream.get_state())
+        found.append(own)
+        if any(sizes[place + 1 :]):
+            for _ in count_blocks(size, random=stream, draws=draws):
+                pass
+    return found
+
+
 def group_draws(
     pos_groups: ArrayLike, neg_groups: ArrayLike, *, seed: int, draws: int
 ) -> GroupDraws:
@@ -109,22 +170,13 @@ def group_draws(
         Efron, B. and Tibshirani, R. (1993), An Introduction to the Bootstrap, chapters 8 and 13.
     """
     draws = count("draws", draws, least=1)
-    random = random_stream(seed)
+    random_stream(seed)
     positives, positive = label_places("pos_groups", pos_groups)
     negatives, negative = label_places("neg_groups", neg_groups)
     if positives.dtype.kind != negatives.dtype.kind:
         raise StatisticsError("pos_groups and neg_groups: one has text labels, the other numbers")
-    pos_shared = np.isin(positives, negatives)
-    neg_shared = np.isin(negatives, positives)
-
-    shared = draw_counts(int(pos_shared.sum()), random=random, draws=draws)
-    pos_counts = np.empty((draws, positives.size), dtype=np.int64)
-    neg_counts = np.empty((draws, negatives.size), dtype=np.int64)
-    pos_counts[:, pos_shared] = shared
-    neg_counts[:, neg_shared] = shared
-    pos_counts[:, ~pos_shared] = draw_counts(int((~pos_shared).sum()), random=random, draws=draws)
-    neg_counts[:, ~neg_shared] = draw_counts(int((~neg_shared).sum()), random=random, draws=draws)
-    return GroupDraws(positive, negative, pos_counts, neg_counts)
+    both = np.isin(positives, negatives), np.isin(negatives, positives)
+    return GroupDraws(positive, negative, both, seed, draws)
 
 
 def random_stream(seed: int) -> np.random.RandomState:

@@ -57,7 +57,7 @@ def groups_ranked_together(suite: Suite) -> dict[tuple[str | None, Label | None]
     text has its own.
     """
     groups: dict[tuple[str | None, Label | None], set[str]] = defaultdict(set)
-    for item in suite.items:
+    for item in suite.outlines:
         whole = suite.datasheet.paired and item.label is not Label.NEUTRAL
         label = None if whole else item.label
         groups[item.concept, label].add(item.group)
@@ -67,8 +67,8 @@ def groups_ranked_together(suite: Suite) -> dict[tuple[str | None, Label | None]
 def rank(groups: Iterable[str], suite_digest: str) -> list[str]:
     """Groups in the order of the sha256 of suite digest, a newline and group id."""
 
-    def key(group: str) -> str:
-        return hashlib.sha256(f"{suite_digest}\n{group}".encode()).hexdigest()
+    def key(group: str) -> bytes:
+        return hashlib.sha256(f"{suite_digest}\n{group}".encode()).digest()
 
     return sorted(groups, key=key)
 

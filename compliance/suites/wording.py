@@ -3,6 +3,7 @@
 import re
 
 from compliance.records.suite import Item, Region
+from compliance.suites.stored import kind_of
 
 ROLES = {"user": ("user",), "assistant": ("assistant",)}
 """Whose words a region holds; every other region reads the whole conversation."""
@@ -25,11 +26,7 @@ def region_text(item: Item, region: Region) -> str:
 
 def has_region(item: Item, region: Region) -> bool:
     """Whether an item has the region at all: a prompt has no assistant's turn, a text no image."""
-    if region == "image":
-        return item.image is not None
-    if region != "assistant":
-        return True
-    return item.messages is not None and any(m.role == "assistant" for m in item.messages)
+    return kind_of(item).has(region)
 
 
 def whole_text(item: Item) -> str:

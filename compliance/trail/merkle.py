@@ -16,16 +16,29 @@ walk the path from the leaf to the root; they share nothing with the code that m
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from compliance.errors import TrailError
 
 
-def merkle_root(leaves: Sequence[bytes]) -> bytes:
-    """Root of the Merkle tree of RFC 6962, section 2.1: 32 bytes."""
-    if not leaves:
+def merkle_root(leaves: Iterable[bytes]) -> bytes:
+    """Root of the Merkle tree of RFC 6962, section 2.1: 32 bytes.
+
+    Leaves are taken one by one: kept are the roots of whole trees, each at least twice as large as
+    the one after it, so that of a million leaves there are at most twenty.
+    """
+    trees: list[tuple[int, bytes]] = []
+    for leaf in leaves:
+        size, root = 1, leaf_hash(leaf)
+        while trees and trees[-1][0] == size:
+            root, size = _node(trees.pop()[1], root), 2 * size
+        trees.append((size, root))
+    if not trees:
         return hashlib.sha256(b"").digest()
-    return _subtree([leaf_hash(leaf) for leaf in leaves])
+    root = trees.pop()[1]
+    while trees:
+        root = _node(trees.pop()[1], root)
+    return root
 
 
 def leaf_hash(leaf: bytes) -> bytes:

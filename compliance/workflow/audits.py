@@ -21,6 +21,7 @@ from compliance.runs import make_run, open_run
 from compliance.storage import write_bytes
 from compliance.workflow.comparing import earlier_of
 from compliance.workflow.documents import Origin, reports
+from compliance.workflow.engines import RayOptions, engine_of
 from compliance.workflow.observed import pictures_of, used_items
 from compliance.workflow.stages import (
     Key,
@@ -56,8 +57,13 @@ def plan(audit_file: Path, progress: Progress = SILENT) -> Plan:
     return freeze_plan(config, folder, suites, load_reader(config, folder), progress)
 
 
-def observe(audit_file: Path, progress: Progress = SILENT) -> str:
+def observe(audit_file: Path, progress: Progress = SILENT, *, ray: RayOptions | None = None) -> str:
     """Run everything up to the lock (``fit``), or after it (``confirm``). Resumes where it stopped.
+
+    Args:
+        audit_file: ``audit.yaml``.
+        progress: Told what is being done.
+        ray: The Ray cluster that runs it; None: this process does. Results are the same.
 
     Returns:
         Which of the two is now complete.
@@ -79,7 +85,8 @@ def observe(audit_file: Path, progress: Progress = SILENT) -> str:
             hint="put the planned model, SAE and suites back, or run 'compliance plan' again",
         )
     stage = "confirm" if run.has("lock.json") else "fit"
-    run_pass(run, stage, suites, reader, progress)
+    with engine_of(ray, config, folder, run, reader) as engine:
+        run_pass(run, stage, suites, reader, progress, engine)
     return stage
 
 
@@ -170,7 +177,7 @@ def pack(
 
 def audit(
     audit_file: Path, *, key: Key = None, languages: Sequence[str] = (),
-    progress: Progress = SILENT,
+    progress: Progress = SILENT, ray: RayOptions | None = None,
 ) -> Path:  # fmt: skip
     """The whole way: plan, observe, lock, observe, assess, report, pack. Resumes where it stopped.
 
@@ -179,6 +186,7 @@ def audit(
         key: As in `pack`.
         languages: Of reports, besides English.
         progress: Told what is being done.
+        ray: As in `observe`.
 
     Raises:
         ComplianceError: Something that was asked for cannot be done; finished work is kept.
@@ -191,8 +199,9 @@ def audit(
     reader = load_reader(config, folder)
     frozen = freeze_plan(config, folder, suites, reader, progress)
     run = make_run(folder, config, frozen)
-    run_pass(run, "fit", suites, reader, progress)
-    lock_run(run, progress)
-    run_pass(run, "confirm", suites, reader, progress)
+    with engine_of(ray, config, folder, run, reader) as engine:
+        run_pass(run, "fit", suites, reader, progress, engine)
+        lock_run(run, progress)
+        run_pass(run, "confirm", suites, reader, progress, engine)
     assess_run(run, config, system, load_catalog(), progress)
     return pack_run(run, folder, suites, key, progress, languages=languages)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pandas.errors import InvalidIndexError
 
@@ -37,7 +37,7 @@ from compliance.packs.reading import OpenPack, read_pack
 from compliance.packs.trust import Trust
 from compliance.progress import SILENT, Progress
 from compliance.records.base import digest_bytes
-from compliance.records.suite import Item
+from compliance.records.pack import PackedItem, PackItem
 from compliance.records.trail import Entry
 from compliance.records.validation import Validation
 from compliance.records.verification import Check, Outcome, Verification
@@ -183,10 +183,10 @@ def _check_numbers(pack: OpenPack, *, deep: bool) -> list[Check]:
     problems: list[ComplianceError] = []
     try:
         evidence, files = pack.evidence, PackFiles(pack)
-        items = {item_id(item): comparable(item) for item in pack.items}
         own = of_run(pack.trail, run_name(evidence.plan))
         problems += frozen_differences(evidence, frozen_facts(own))
         problems += _law_differences(pack)
+        items = ((item_id(item), comparable(item)) for item in pack.items)
         problems += item_differences(evidence.plan, files, items)
         problems += recompute(evidence, files, deep=deep, withheld=pack.withheld_files)
     except (PlanError, StatisticsError, VerificationError) as error:
@@ -206,15 +206,15 @@ def _check_numbers(pack: OpenPack, *, deep: bool) -> list[Check]:
             "observations",
         ),
         *_lock_check(pack),
-        *_withheld_check(items),
+        *_withheld_check(pack.items),
         *(() if pack.withheld_files else (_search_check(deep=deep),)),
         trials_check(evidence.validation),
     ]
 
 
-def _withheld_check(items: Mapping[str, Item | Mapping[str, Any] | None]) -> Iterator[Check]:
+def _withheld_check(items: Sequence[PackItem]) -> Iterator[Check]:
     """What is withheld of items is in the root digest, and cannot be looked at."""
-    withheld = sum(not isinstance(item, Item) for item in items.values())
+    withheld = sum(not isinstance(item, PackedItem) for item in items)
     if withheld:
         yield Check(
             name="withheld-items",

@@ -20,6 +20,7 @@ from compliance.records.base import digest_of
 from compliance.records.comparison import Comparison, Gate, PackDiff, PackName, Tolerances
 from compliance.records.earlier import EarlierPack
 from compliance.records.evidence import Evidence
+from compliance.records.observation import names_of
 from compliance.records.pack import PackedItem
 from compliance.records.suite import Item
 from compliance.workflow.documents import earlier_pack
@@ -106,7 +107,12 @@ def _refuse_damage(path: Path) -> None:
 
 
 def _tables(pack: OpenPack) -> dict[str, bytes]:
-    return {path: pack.observation(path) for path in READ if path in pack.evidence.observations}
+    return {
+        path: pack.observation(path)
+        for file in READ
+        for path in names_of(file)
+        if path in pack.evidence.observations
+    }
 
 
 def _digests(pack: OpenPack) -> dict[str, str]:

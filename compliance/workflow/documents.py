@@ -216,13 +216,17 @@ def report_record(origin: Origin, language: str) -> Report:
 
 
 def _attachments(origin: Origin, level: Level) -> dict[str, bytes]:
-    """The evidence inside each PDF; in the full one also what its main numbers are counted from."""
+    """The evidence inside each PDF; in the full one also what its main numbers are counted from.
+
+    Tables that are too large for CSV stay out: nobody opens a PDF of hundreds of megabytes.
+    """
     found = {"evidence.json": canonical_bytes(origin.evidence)}
     if level != "full":
         return found
     return found | {
         path.replace("/", "-"): origin.observations[path]
         for path in ("confirm/items.csv", "confirm/scores.csv")
+        if path in origin.observations
     }
 
 

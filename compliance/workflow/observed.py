@@ -7,9 +7,11 @@ withheld is left out in the same way in both, so that both give the same report.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from compliance.assessment.planning import planned_items
 from compliance.assessment.tables import read_table
@@ -20,6 +22,7 @@ from compliance.records.plan import Plan
 from compliance.records.suite import Image, Item, Label
 from compliance.reports.gallery import Gallery, Patches, shown_items
 from compliance.reports.observed import Observed
+from compliance.suites.chosen import ChosenItems, joined
 from compliance.suites.load import Suite
 from compliance.suites.pictures import read_picture
 
@@ -27,6 +30,9 @@ Picture = Callable[[Image], bytes]
 """Gives the file of a picture."""
 
 WITHHELD = "withheld"
+
+HELD = 20_000
+"""Items of the confirm split that a report holds; of more, each is read where it is shown."""
 
 
 def observed_of(
@@ -48,14 +54,15 @@ def observed_of(
         PlanError: A table cannot be read.
         SuiteError: A picture to be shown is not there or is not the one that its item names.
     """
-    known = {item.id: item for item in items if not item.restricted}
+    known = _Known(items)
     rows = read_table(observations, "confirm/items.csv")
     scores = read_table(observations, "confirm/scores.csv")
     fit = read_table(observations, "fit/scores.csv")
     before = read_table(observations, "fit/items.csv")
     benign = before.loc[before["label"] == Label.NEGATIVE, "item"]
+    shown = _RowItems(known, rows)
     observed = Observed(
-        items=tuple(known.get(row.item) or withheld_item(row) for row in rows.itertuples()),
+        items=shown if len(shown) > HELD else tuple(shown),
         scores=scores,
         calibration=fit[fit["item"].isin(benign)],
         tokens=read_table(observations, "confirm/tokens.parquet"),
@@ -64,7 +71,7 @@ def observed_of(
         firing=read_table(observations, "confirm/firing.parquet"),
         withheld_files=tuple(sorted(evidence.observations.keys() - observations.keys())),
         run=len(before) + len(rows),
-        withheld=sum(item not in known for item in (*before["item"], *rows["item"])),
+        withheld=sum(int((known.places(table["item"]) < 0).sum()) for table in (before, rows)),
     )
     if not _has_pictures(evidence.plan):
         return observed
@@ -92,8 +99,59 @@ def withheld_item(row: Any) -> Item:
     )  # fmt: skip
 
 
-def used_items(plan: Plan, suites: Sequence[Suite]) -> list[Item]:
-    """The items that a plan runs, in the order of the suites.
+class _Known:
+    """Items that may be shown, by their id; each is read when it is asked for."""
+
+    def __init__(self, items: Sequence[Item]) -> None:
+        self._items = items
+        shown = [(item.id.encode(), place) for place, item in enumerate(items)
+                 if not item.restricted]  # fmt: skip
+        shown.sort()
+        self._names = np.array([name for name, _ in shown], dtype=bytes)
+        self._places = np.array([place for _, place in shown], dtype=np.int64)
+
+    def places(self, names: pd.Series) -> NDArray[np.int64]:
+        """Where the items of these ids are; -1 for those that are not shown."""
+        wanted = np.array([name.encode() for name in names], dtype=bytes)
+        if not len(self._names):
+            return np.full(len(wanted), -1)
+        found = np.minimum(np.searchsorted(self._names, wanted), len(self._names) - 1)
+        return np.where(self._names[found] == wanted, self._places[found], -1)
+
+    def get(self, name: str) -> Item | None:
+        """The item of this id; None where it is not shown."""
+        place = int(self.places(pd.Series([name]))[0])
+        return None if place < 0 else self._items[place]
+
+    def __getitem__(self, place: int) -> Item:
+        return self._items[place]
+
+
+class _RowItems(Sequence[Item]):
+    """The item of each row of a table of items, or what the row says of one that is not shown."""
+
+    def __init__(self, known: _Known, rows: pd.DataFrame) -> None:
+        self._known, self._rows = known, rows
+        self._places = known.places(rows["item"])
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, row: int) -> Item: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[Item]: ...
+    def __getitem__(self, row: int | slice) -> Item | list[Item]:
+        if isinstance(row, slice):
+            return [self[i] for i in range(*row.indices(len(self)))]
+        place = int(self._places[row])
+        if place >= 0:
+            return self._known[place]
+        return withheld_item(next(self._rows.iloc[[row]].itertuples()))
+
+
+def used_items(plan: Plan, suites: Sequence[Suite]) -> ChosenItems:
+    """The items that a plan runs, ordered by id.
 
     Raises:
         PlanError: A suite is not as it was planned.
@@ -105,13 +163,13 @@ def used_items(plan: Plan, suites: Sequence[Suite]) -> list[Item]:
                 f"suite {suite.datasheet.name} is not as it was planned",
                 hint="put the planned suite back; its items are shown in the report",
             )
-    used = {item.id for items in planned_items(plan, suites).values() for item in items}
-    return [item for suite in suites for item in suite.items if item.id in used]
+    found = joined(planned_items(plan, suites).values())
+    return found[np.argsort(found.ids, kind="stable")]
 
 
 def pictures_of(suites: Sequence[Suite]) -> Picture:
     """What reads the pictures of suites, each checked against its item."""
-    paths = picture_files([item for suite in suites for item in suite.items], suites)
+    paths = picture_files((item for suite in suites for item in suite.items), suites)
 
     def read(image: Image) -> bytes:
         path = paths[image.path]
@@ -123,7 +181,7 @@ def pictures_of(suites: Sequence[Suite]) -> Picture:
 
 def picture_files(items: Iterable[Item], suites: Sequence[Suite]) -> dict[str, Path]:
     """The files of the pictures of some items, by `Image.path`."""
-    wanted = {item.id for item in items}
+    wanted = {item.id for item in items if item.image is not None}
     return {
         item.image.path: _folder(suite) / item.image.path
         for suite in suites
@@ -149,7 +207,7 @@ def _gallery(
     return replace(gallery, pictures={image.digest: picture(image) for image in shown})
 
 
-def _counts(plan: Plan, rows: pd.DataFrame, known: Mapping[str, Item]) -> dict[str, int]:
+def _counts(plan: Plan, rows: pd.DataFrame, known: _Known) -> dict[str, int]:
     """Different pictures that were run of each suite; a withheld one counts for itself."""
     found: dict[str, set[str]] = {suite.name: set() for suite in plan.suites}
     for row in rows[rows["modality"] != "text"].itertuples():

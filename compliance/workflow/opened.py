@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, overload
 
-import pandas as pd
 from pydantic import ValidationError
 
-from compliance.assessment.tables import read_table
 from compliance.catalog.load import load_catalog
 from compliance.errors import VerificationError
-from compliance.packs.items import item_id
 from compliance.packs.reading import OpenPack, shape_problem
 from compliance.records.earlier import EarlierPack
 from compliance.records.pack import PackedItem, PackItem, parse_canonical
 from compliance.records.suite import Item
 from compliance.trail import run_name
 from compliance.workflow.documents import CHANGES, Origin, record_name, until_report
-from compliance.workflow.observed import withheld_item
 
 
 class PackFiles(Mapping[str, bytes]):
@@ -56,29 +53,41 @@ def origin_of(pack: OpenPack) -> Origin:
         version=said.version,
         built_at=_report_date(pack) or datetime.fromisoformat(said.signed_at),
         observations=files,
-        items=items_of(pack.items, files),
+        items=WholeItems(pack.items),
         picture=lambda image: pack.file(f"data/{image.path}"),
         trail=until_report(pack.trail, said.version, run_name(evidence.plan)),
         earlier=_earlier(pack),
     )
 
 
-def items_of(packed: Iterable[PackItem], files: Mapping[str, bytes]) -> list[Item]:
-    """Items of a pack; in the place of one that is not shown whole what observations say of it.
+class WholeItems(Sequence[Item]):
+    """The items that a pack shows whole, each read when it is asked for.
 
     Args:
         packed: As in ``items.jsonl``.
-        files: The observation files.
     """
-    tables = [read_table(files, f"{stage}/items.csv") for stage in ("fit", "confirm")]
-    rows = {row.item: row for row in pd.concat(tables).itertuples()}
-    found = []
-    for item in packed:
-        if isinstance(item, PackedItem):
-            found.append(item.item)
-        elif (row := rows.get(item_id(item))) is not None:
-            found.append(withheld_item(row))
-    return found
+
+    def __init__(self, packed: Sequence[PackItem]) -> None:
+        self._packed = packed
+        whole = (isinstance(item, PackedItem) for item in packed)
+        self._places = array("Q", (place for place, shown in enumerate(whole) if shown))
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __iter__(self) -> Iterator[Item]:
+        return (item.item for item in self._packed if isinstance(item, PackedItem))
+
+    @overload
+    def __getitem__(self, place: int) -> Item: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Item]: ...
+    def __getitem__(self, place: int | slice) -> Item | list[Item]:
+        if isinstance(place, slice):
+            return [self[i] for i in range(*place.indices(len(self)))]
+        item = self._packed[self._places[place]]
+        assert isinstance(item, PackedItem)  # else it had no place
+        return item.item
 
 
 def _report_date(pack: OpenPack) -> datetime | None:

@@ -24,12 +24,14 @@ from compliance.records.plan import Choices, Plan
 from compliance.records.subject import Environment
 from compliance.records.suite import Item
 from compliance.runs import RunFolder
+from compliance.suites.chosen import ChosenItems, joined
+from compliance.suites.split import CONFIRM
 
 if TYPE_CHECKING:
     import pandas as pd
     import PIL.Image
 
-    from compliance.probes.collect import Placed
+    from compliance.probes.engine import Run, Work
     from compliance.probes.inputs import Pictures
     from compliance.probes.shards import Shard
     from compliance.probes.task import Reader, Stage, Task
@@ -41,7 +43,7 @@ class Passes:
 
     def __init__(
         self, run: RunFolder, reader: Reader, environment: Environment, pictures: Pictures,
-        progress: Progress,
+        progress: Progress, engine: Run | None = None,
     ) -> None:  # fmt: skip
         from compliance.probes.random_sae import random_saes
 
@@ -51,12 +53,13 @@ class Passes:
         self.environment = digest_of(environment)
         self.pictures = pictures
         self.progress = progress
+        self.engine = engine
 
-    def fit(self, items: Mapping[str, Placed]) -> dict[str, bytes]:
+    def fit(self, by_split: Mapping[str, ChosenItems]) -> dict[str, bytes]:
         """Search, choose and calibrate.
 
         Args:
-            items: Of discover and calibrate, by id.
+            by_split: Items of discover and calibrate.
 
         Returns:
             The fit tables as files.
@@ -67,9 +70,9 @@ class Passes:
         """
         from compliance.probes import collect
 
-        labelled = [p.item for p in items.values() if p.item.concept is not None]
+        items, every = collect.PlacedItems(by_split), joined(by_split.values())
         task = self._task("search")
-        searched = self._observe(task, labelled)
+        searched = self._observe(task, every.where(lambda item: item.concept is not None))
         found = FitObservations(
             items=collect.item_table(searched, items),
             scores=collect.score_table(searched, task),
@@ -82,8 +85,7 @@ class Passes:
         found, choices = self._choose(found)
         self.run.write("choices.json", choices)
         task = self._task("calibrate", choices, found)
-        benign = [p.item for p in items.values() if p.item.concept is None]
-        calibrated = self._observe(task, benign)
+        calibrated = self._observe(task, every.where(lambda item: item.concept is None))
         return replace(
             found,
             items=_joined(found.items, collect.item_table(calibrated, items)),
@@ -91,11 +93,11 @@ class Passes:
             means=collect.mean_table(calibrated, self.plan, items),
         ).to_files()
 
-    def confirm(self, items: Mapping[str, Placed]) -> dict[str, bytes]:
+    def confirm(self, every: ChosenItems) -> dict[str, bytes]:
         """The confirm split under the lock, and the small passes.
 
         Args:
-            items: Of confirm, by id.
+            every: Items of confirm.
 
         Returns:
             The confirm tables as files.
@@ -110,7 +112,7 @@ class Passes:
         locked = self.run.lock()
         fit = FitObservations.from_files(self.run.observations("fit"))
         task = self._task("confirm", locked, fit)
-        every = [placed.item for placed in items.values()]
+        items = collect.PlacedItems({CONFIRM: every})
         confirmed = self._observe(task, every)
         scores = collect.score_table(confirmed, task)
         losses = self._observe(self._task("losses"), loss_items(self.plan, every))
@@ -191,25 +193,28 @@ class Passes:
         weights = linear_weights(choices.directions, fit) if choices and fit else {}
         return Task(self.plan, stage, choices, weights, self.environment)
 
-    def _observe(self, task: Task, items: Iterable[Item]) -> list[Shard]:
-        from compliance.probes.engine import prepare_items
+    def _observe(self, task: Task, items: Sequence[Item]) -> Iterable[Shard]:
+        from compliance.probes.engine import Work
 
-        work = prepare_items(list(items), self.reader.subject, self.pictures)
+        work = Work(items, self.reader.subject, self.pictures)
         return self._run(task, work, task.stage)
 
-    def _run(self, task: Task, work: Sequence[Prepared], name: str) -> list[Shard]:
+    def _run(self, task: Task, work: Work | Sequence[Prepared], name: str) -> Iterable[Shard]:
+        """Run what is missing of a pass; its shards stay in their files until they are read."""
         from compliance.probes.engine import observe
+        from compliance.probes.shards import StoredShards
 
         if work:
             self.progress.stage(f"running {len(work)} items ({name})")
         folder = self.run.shards(name)
-        return list(observe(work, task, self.reader, folder, self.progress.advance))
+        shards = observe(work, task, self.reader, folder, self.progress.advance, self.engine)
+        return StoredShards(folder, sum(1 for _ in shards))
 
 
 def _joined(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
-    return pd.concat([first, second], ignore_index=True)
+    return pd.concat([first, second.astype(first.dtypes)], ignore_index=True)
 
 
 def _twin(item: Item, items: Sequence[Item]) -> Item | None:

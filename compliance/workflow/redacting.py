@@ -33,7 +33,7 @@ from compliance.records.pack import Disclosure, PackedItem, Profile
 from compliance.records.redaction import Redaction
 from compliance.records.verification import Check, Outcome, Verification
 from compliance.workflow.documents import documents
-from compliance.workflow.opened import PackFiles, items_of, origin_of
+from compliance.workflow.opened import PackFiles, WholeItems, origin_of
 from compliance.workflow.stages import now
 from compliance.workflow.stamping import sign_reports
 
@@ -175,7 +175,7 @@ def leaves_of(pack: OpenPack) -> list[bytes]:
     observations = {path: f"sha256:{digest}" for path, digest in below.items()}
     observations |= {path: pack.evidence.observations[path] for path in pack.withheld_files}
     try:
-        return root_leaves(evidence, pack.salts, observations, pack.items)
+        return list(root_leaves(evidence, pack.salts, observations, pack.items))
     except ValueError as error:
         raise VerificationError(f"{layout.SALTS}: {error}") from error
 
@@ -248,7 +248,7 @@ def _documents(
         origin,
         evidence=shown.evidence,
         observations={p: origin.observations[p] for p in pack.observed if p not in shown.withheld},
-        items=items_of(shown.items, origin.observations),
+        items=WholeItems(shown.items),
         picture=lambda image: pictures.get(image.path) or origin.picture(image),
         built_at=built_at,
     )

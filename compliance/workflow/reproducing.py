@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from compliance.assessment.choosing import linear_weights
+from compliance.assessment.precision import PATH as PRECISION
 from compliance.assessment.tables import FitObservations, read_table
 from compliance.errors import ConfigError, PlanError
 from compliance.packs import layout
@@ -29,7 +30,7 @@ from compliance.records.audit import SaeRef, SubjectConfig
 from compliance.records.base import to_json
 from compliance.records.pack import PackedItem
 from compliance.records.plan import Plan
-from compliance.records.subject import ModelFacts, SaeFacts
+from compliance.records.subject import REFERENCE_MODE, ModelFacts, SaeFacts
 from compliance.records.suite import Item
 from compliance.records.verification import Check, Outcome
 from compliance.suites.pictures import read_picture
@@ -112,10 +113,11 @@ def reproduce(
         progress.stage(f"running {len(drawn)} of {len(items)} items again ({stage})")
         how = f"{len(drawn)} of {len(items)} items that are shown"
         yield from run.compare(stage, folder, drawn, how)
+    mode = f", the comparison with {' on '.join(REFERENCE_MODE)}"
     yield not_checked(
         "reproduction",
-        "the passes over changed texts and pictures, reconstructions and single items were not "
-        "run again",
+        "the passes over changed texts and pictures, reconstructions"
+        f"{mode if PRECISION in run.files else ''} and single items were not run again",
     )
 
 

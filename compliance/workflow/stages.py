@@ -53,6 +53,7 @@ from compliance.runs import RunFolder, make_run, point_at
 from compliance.storage import clear_abandoned, replace_secret
 from compliance.suites.load import Suite, load_suite
 from compliance.suites.pictures import read_picture
+from compliance.suites.stored import Outline
 from compliance.workflow.archiving import keep_packs
 from compliance.workflow.comparing import earlier_of
 from compliance.workflow.documents import (
@@ -62,10 +63,12 @@ from compliance.workflow.documents import (
     until_report,
 )
 from compliance.workflow.observed import Picture, picture_files, pictures_of, used_items
+from compliance.workflow.precision import check_mode, precision_files
 from compliance.workflow.shipped import known_answers
 from compliance.workflow.stamping import sign_reports, stamp_step
 
 if TYPE_CHECKING:
+    from compliance.probes.engine import Run
     from compliance.probes.inputs import Pictures
     from compliance.probes.task import Reader
 
@@ -125,29 +128,36 @@ def _listed(frozen: Plan) -> Iterator[str]:
 
 
 def run_pass(
-    run: RunFolder, stage: str, suites: Sequence[Suite], reader: Reader, progress: Progress
-) -> None:
-    """Run everything before the lock (``fit``) or after it (``confirm``) and write its tables."""
-    from compliance.probes.collect import Placed
-    from compliance.probes.engine import prepare_items
+    run: RunFolder, stage: str, suites: Sequence[Suite], reader: Reader, progress: Progress,
+    engine: Run | None = None,
+) -> None:  # fmt: skip
+    """Run everything before the lock (``fit``) or after it (``confirm``) and write its tables.
+
+    ``engine`` runs the batches; None: this process does.
+    """
+    from compliance.probes.engine import Work
     from compliance.workflow.passes import Passes
 
     if is_finished(run, stage):
         return
     by_split, pictures = planned_items(run.plan(), suites), _pictures_of(suites)
     if stage == "fit":  # an item that cannot be read is found before the confirm split is opened
-        prepare_items(by_split["confirm"], reader.subject, pictures)
+        Work(by_split["confirm"], reader.subject, pictures)
     splits = ("discover", "calibrate") if stage == "fit" else ("confirm",)
-    suite_of = {i.id: suite.datasheet.name for suite in suites for i in suite.items}
-    items = {i.id: Placed(i, suite_of[i.id], split) for split in splits for i in by_split[split]}
+    items = {split: by_split[split] for split in splits}
     environment = environment_of(reader)
+    check_mode(reader, environment)
     if stage == "confirm":
         _refuse_another_environment(run, environment)
-        _open_confirm(run, by_split["confirm"])
+        _open_confirm(run, by_split["confirm"].outlines)
         _stamp(run, "confirmation-opened", progress)
-    _once(run, "run-started", {"pass": stage, "items": len(items)})
-    passes = Passes(run, reader, environment, pictures, progress)
-    files = passes.fit(items) if stage == "fit" else passes.confirm(items)
+    _once(run, "run-started", {"pass": stage, "items": sum(map(len, items.values()))})
+    passes = Passes(run, reader, environment, pictures, progress, engine)
+    files = passes.fit(items) if stage == "fit" else passes.confirm(items["confirm"])
+    if stage == "confirm":
+        files |= precision_files(
+            run, by_split["confirm"], reader, environment, pictures, files, progress
+        )
     run.write_observations(files)
     run.write("environment.json", environment)
     _once(
@@ -159,7 +169,12 @@ def run_pass(
 
 def _pictures_of(suites: Sequence[Suite]) -> Pictures:
     """What reads the picture of an item from the folder of its suite."""
-    folders = {item.id: suite.folder for suite in suites for item in suite.items if item.image}
+    folders = {
+        item.id: suite.folder
+        for suite in suites
+        for item in suite.outlines
+        if item.modality != "text"
+    }
     return lambda item: read_picture(folders[item.id], item.image)
 
 
@@ -170,7 +185,7 @@ def is_finished(run: RunFolder, stage: str) -> bool:
     return any((f["pass"], f["observations"]) == (stage, digests) for f in recorded)
 
 
-def _open_confirm(run: RunFolder, items: Iterable[Item]) -> None:
+def _open_confirm(run: RunFolder, items: Iterable[Outline]) -> None:
     """Opening the confirm split is an event, and counted: PROTOCOL section 2.
 
     Counted are the openings by all runs beside this ``audit.yaml`` that share a group.
@@ -332,7 +347,7 @@ def _pack_run(
             documents=made,
             items=items,
             withheld=[item.id for item in items if item.restricted],
-            pictures=picture_files([i for i in items if not i.restricted], suites),
+            pictures=picture_files((i for i in items if not i.restricted), suites),
             observations=files,
             law=_law_files(),
             schemas=all_schemas(),
@@ -475,6 +490,8 @@ def environment_of(reader: Reader) -> Environment:
     """What runs here: packages, kind of machine, device."""
     from importlib import metadata
 
+    from compliance.probes.subject import device_name
+
     versions = {}
     for name in PACKAGES:
         try:
@@ -485,7 +502,7 @@ def environment_of(reader: Reader) -> Environment:
         python=platform.python_version(),
         packages=versions,
         machine=f"{platform.system()} {platform.machine()}",
-        device=str(reader.subject.model.device),
+        device=device_name(reader.subject.model.device),
     )
 
 

@@ -620,7 +620,7 @@ PLANNED = {
 
 
 def misplaced(plan: object, files: dict[str, bytes]) -> list[str]:
-    return [m.where for m in item_differences(plan, files, {}) if m.where.startswith("splits")]
+    return [m.where for m in item_differences(plan, files, ()) if m.where.startswith("splits")]
 
 
 def test_groups_must_lie_in_the_split_that_their_hash_says(good):

@@ -6,10 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import compliance.assessment.fidelity as module
 from benchmarks.worlds import WIDTH, World, make_files, make_plan
+from compliance.assessment.comparing import differences
 from compliance.assessment.fidelity import fidelity, merged
 from compliance.assessment.tables import ConfirmObservations, FitObservations
 from compliance.errors import PlanError
+from compliance.records.base import to_json
 from compliance.records.finding import Result
 from compliance.records.observation import FIDELITY_COLUMNS, FIRING_COLUMNS, LOSS_COLUMNS
 
@@ -178,6 +181,20 @@ def test_the_interval_covers_resamples_of_whole_groups(tables):
     ev = found[f"{KEY}/items.read/ev"]
     assert (ev.low, ev.high) == pytest.approx(tuple(np.quantile(by_hand, (0.025, 0.975))))
     assert ev.n == len(groups)
+
+
+@pytest.mark.parametrize("limit, value", [("AT_ONCE", 100), ("MOST_PRODUCTS", 1)])
+def test_many_groups_give_the_same_numbers_in_blocks(tables, monkeypatch, limit, value):
+    confirm, means = tables
+    whole = {r.id: r for r in fidelity(PLAN, confirm, means)}
+
+    monkeypatch.setattr(module, limit, value)
+    parts = {r.id: r for r in fidelity(PLAN, confirm, means)}
+
+    assert parts.keys() == whole.keys()
+    for name, result in whole.items():
+        numbers = [to_json(r) for r in (result, parts[name])]
+        assert not list(differences(name, *numbers))
 
 
 def test_activations_that_do_not_vary_have_no_explained_variance(tables):

@@ -14,11 +14,13 @@ from benchmarks.worlds import TEXT_CONTROLS, World, make_files, make_plan
 from compliance.assessment.cells import CellData, read_cells
 from compliance.assessment.detectable import detectable
 from compliance.assessment.measures import Measures
+from compliance.assessment.precision import PATH as COMPARED
+from compliance.assessment.precision import precision
 from compliance.assessment.ranking import appendix, areas, leads, random_latents
 from compliance.assessment.rates import activity, gap
 from compliance.assessment.robustness import left_out, repeats, shifts
 from compliance.assessment.sweep import with_settings
-from compliance.assessment.tables import ConfirmObservations, FitObservations
+from compliance.assessment.tables import ConfirmObservations, FitObservations, table_bytes
 from compliance.assessment.verdicts import MEASURED_BY, error_bound, judge
 from compliance.records.audit import TextShift
 from compliance.records.finding import Result
@@ -324,7 +326,18 @@ def everything(seen) -> list[Result]:
         results = {r.id: r for r in measures.results()}
         _, kept = with_settings(measures, results, judge(measures.plan, results, {}))
         found += [*results.values(), *kept, error_bound(measures.plan)]
-    return found
+    return [*found, *precision(PLAN, audits[0].cells, in_bfloat16(audits[0]))]
+
+
+def in_bfloat16(measures: Measures) -> dict[str, bytes]:
+    """The table of a run that was not in the reference mode, with one item of each cell."""
+    rows = [
+        {"item": name, "concept": data.cell.concept, "batched": score, "reference": score + 0.1,
+         "firings": 10, "flipped": 1, "activation": 0.01}
+        for data in measures.cells.values()
+        for name, score in data.positive[["item", "probe"]].head(1).itertuples(index=False)
+    ]  # fmt: skip
+    return {COMPARED: table_bytes(pd.DataFrame(rows), COMPARED)}
 
 
 def test_every_result_is_documented_with_its_method_and_no_other(everything):

@@ -9,12 +9,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from compliance.assessment import tables
 from compliance.assessment.tables import (
     ConfirmObservations,
     FitObservations,
     empty_table,
     read_table,
     table_bytes,
+    table_path,
     vectors,
 )
 from compliance.errors import PlanError
@@ -321,3 +323,43 @@ def test_text_in_place_of_numbers_is_refused_on_writing():
 def test_vectors_of_different_lengths_are_refused():
     with pytest.raises(PlanError, match="different lengths"):
         vectors(pd.Series([np.zeros(2), np.zeros(3)]))
+
+
+def test_a_table_of_many_rows_is_parquet_and_is_read_by_the_same_name(monkeypatch):
+    before = make_fit()
+    small = before.to_files()
+    monkeypatch.setattr(tables, "LARGE", len(before.items) - 1)
+
+    files = before.to_files()
+
+    assert {"fit/items.parquet", "fit/scores.parquet", "fit/neighbours.csv"} <= files.keys()
+    assert not {"fit/items.csv", "fit/scores.csv"} & files.keys()
+    for path in small:
+        assert plain(read_table(files, path)) == plain(read_table(small, path)), path
+
+
+def test_a_table_of_as_many_rows_as_the_limit_is_csv(monkeypatch):
+    monkeypatch.setattr(tables, "LARGE", 2)
+
+    assert table_path("fit/scores.csv", 2) == "fit/scores.csv"
+    assert table_path("fit/scores.csv", 3) == "fit/scores.parquet"
+    assert table_path("fit/search.parquet", 2) == "fit/search.parquet"
+
+
+def test_a_table_that_is_there_twice_is_refused():
+    columns, rows = ROWS["scores.csv"]
+    table = pd.DataFrame(rows, columns=list(columns))
+    files = {f"fit/scores.{kind}": table_bytes(table, f"fit/scores.{kind}")
+             for kind in ("csv", "parquet")}  # fmt: skip
+
+    with pytest.raises(PlanError, match="scores.csv: fit/scores.parquet is there as well"):
+        read_table(files, "fit/scores.csv")
+
+
+@pytest.mark.parametrize("limit", ["MAX_VALUES", "MAX_UNPACKED"])
+def test_a_table_that_could_not_be_read_back_is_not_written(monkeypatch, limit):
+    table = make_fit().vectors
+    monkeypatch.setattr(tables, limit, 100)
+
+    with pytest.raises(PlanError, match="larger than a table that can be read back"):
+        table_bytes(table, "fit/vectors.parquet")

@@ -76,7 +76,7 @@ def test_two_builds_are_equal_byte_for_byte(tmp_path: Path):
     items = example_items()
 
     first = build_example(tmp_path / "one", items=items)
-    second = build_example(tmp_path / "two", items=reversed(items))
+    second = build_example(tmp_path / "two", items=tuple(reversed(items)))
 
     assert all_bytes(first) == all_bytes(second)
     zips = [zip_pack(pack, pack.parent / "pack.zip").read_bytes() for pack in (first, second)]

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 from collections.abc import Callable
@@ -10,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from compliance.errors import PackError, VerificationError
-from compliance.packs import Signer, approve_pack, check_integrity, layout
+from compliance.packs import Signer, approve_pack, check_integrity, layout, reading
 from compliance.packs.build import write_tag_manifest
 from compliance.packs.integrity import verify_integrity
-from compliance.packs.reading import parse_items, parse_salts, read_pack
+from compliance.packs.reading import PackItems, parse_salts, read_pack
 from compliance.packs.roots import root_digest
 from compliance.packs.sign import make_statement, sign_statement
 from compliance.packs.trust import Trust
@@ -82,7 +83,7 @@ def redigest(pack: Path, signer: Signer | None = None) -> None:
             data[layout.EVIDENCE],
             parse_salts(data[layout.SALTS]),
             observations,
-            parse_items(data[layout.ITEMS]),
+            PackItems(lambda: io.BytesIO(data[layout.ITEMS])),
         )
     oxum = f"{sum(map(len, data.values()))}.{len(data)}"
     info |= {"Payload-Oxum": oxum, "Root-Digest": root}
@@ -319,6 +320,7 @@ def test_odd_item_lines_name_the_line(pack: Path, kind: str, key: bytes):
 
 def test_a_long_file_is_not_read(pack: Path, key: bytes, monkeypatch):
     monkeypatch.setattr(layout, "MAX_JSON_FILE", 100)
+    monkeypatch.setattr(reading, "MAX_ITEM_BYTES", 100)
 
     problems = failures(pack, key)
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import io
 import json
 
 import pytest
@@ -24,6 +25,7 @@ from compliance.packs.items import (
     withhold_fields,
     withhold_item,
 )
+from compliance.packs.reading import PackItems
 from compliance.records.base import canonical_bytes, digest_bytes, digest_of, to_json
 from compliance.records.pack import PackedItem, PartItem, WithheldItem
 from compliance.records.suite import Item
@@ -169,7 +171,7 @@ def test_salts_are_those_of_the_secret_and_the_item():
 
 
 def test_items_are_withheld_by_id_and_sorted():
-    packed = pack_items(example_items(), withheld={"d-1-ja"}, secret=SECRET)
+    packed = tuple(pack_items(example_items(), withheld={"d-1-ja"}, secret=SECRET))
 
     assert [item_id(one) for one in packed] == ["d-1-en", "d-1-ja", "n-1-en"]
     assert [type(one) for one in packed] == [PackedItem, WithheldItem, PackedItem]
@@ -252,3 +254,21 @@ def test_a_changed_field_changes_the_digest():
     line["fields"]["label"] = "hard-negative"
 
     assert item_digest(parse_item(canonical_bytes(line))) != digest
+
+
+def test_items_of_a_file_are_read_again_where_they_are_asked_for():
+    lines = b"".join(render_items(pack_items(example_items(), withheld=(), secret=SECRET)))
+    opened = []
+
+    def file() -> io.BytesIO:
+        opened.append(None)
+        return io.BytesIO(lines)
+
+    found = PackItems(file)
+    whole = [parse_item(line) for line in lines.splitlines()]
+
+    assert (len(found), [*found], found[1], found[-1]) == (3, whole, whole[1], whole[2])
+    assert found[1:] == tuple(whole[1:])
+    assert len(opened) == 1 + 1 + 2 + 2
+    with pytest.raises(IndexError):
+        found[3]

@@ -585,7 +585,7 @@ def _leaves(pack: Path) -> tuple[list[bytes], Any, str]:
     with read_pack(pack) as opened:
         observations = dict(opened.evidence.observations)
         evidence_bytes = opened.file(layout.EVIDENCE)
-        leaves = root_leaves(evidence_bytes, opened.salts, observations, opened.items)
+        leaves = [*root_leaves(evidence_bytes, opened.salts, observations, opened.items)]
         return leaves, opened.items, opened.statement.predicate.root_digest
 
 

@@ -2,6 +2,8 @@
 
 import itertools
 import statistics
+import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -9,8 +11,14 @@ import torch
 
 from compliance.errors import ProbeError
 from compliance.probes import engine, reading
-from compliance.probes.engine import make_batches, observe, observe_batch, prepare_items
-from compliance.probes.shards import RAGGED, Shard
+from compliance.probes.engine import (
+    Work,
+    make_batches,
+    observe,
+    observe_batch,
+    prepare_items,
+)
+from compliance.probes.shards import RAGGED, Shard, shard_bytes
 from compliance.probes.task import Task
 from compliance.probes.tokens import Prepared
 from compliance.records.plan import Direction
@@ -351,7 +359,9 @@ def test_the_search_keeps_random_latents_of_the_reference_language(reader, tmp_p
     for name, scores in found.items():
         x = expected_states(works[name], reader)
         counts = (reader.saes[0].encode(x) != 0).sum(dim=1)
-        expected = reader.random[0].encode(x, counts).max(dim=0).values.numpy()
+        expected = (
+            reader.random[0].fired(x, counts, 2**20).columns(range(64)).max(dim=0).values.numpy()
+        )
         assert np.abs(scores - expected).max() <= TOLERANCE
     assert 0 < min((scores > 0).sum() for scores in found.values()) < 64
 
@@ -458,7 +468,7 @@ def work_of(*lengths):
 
 
 def shape(batches):
-    return [[p.item.id for p in batch] for batch in batches]
+    return [[p.item.id for p in batch.prepared()] for batch in batches]
 
 
 @pytest.mark.parametrize("tokens", [16, 64, 333, 10_000])
@@ -469,7 +479,7 @@ def test_batches_hold_every_item_once_and_keep_to_their_tokens(tokens):
 
     assert sorted(itertools.chain(*shape(batches))) == [p.item.id for p in work]
     for batch in batches:
-        width = max(len(p.ids) for p in batch)
+        width = max(len(p.ids) for p in batch.prepared())
         assert len(batch) == 1 or len(batch) * width <= tokens
 
 
@@ -505,9 +515,9 @@ def ran(monkeypatch):
     """The batches that were run, by their first item."""
     names = []
 
-    def counted(batch, task, reader):
+    def counted(batch, *others):
         names.append(batch[0].item.id)
-        return observe_batch(batch, task, reader)
+        return observe_batch(batch, *others)
 
     monkeypatch.setattr(engine, "observe_batch", counted)
     return names
@@ -701,3 +711,151 @@ def test_gradients_are_not_kept(reader):
     assert isinstance(shard.vectors[0], np.ndarray)
     assert not any(p.requires_grad for p in reader.subject.model.parameters())
     assert torch.is_grad_enabled()
+
+
+# Ahead of the model
+
+
+def shards_in(folder):
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("shard-*.npz"))}
+
+
+def plainly(make, given):
+    """What a thread does ahead, done when it is asked for."""
+    return map(make, given)
+
+
+def threads():
+    return [one.name for one in threading.enumerate() if one.name.startswith("prepare")]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_preparing_ahead_changes_no_byte(reader, tmp_path, monkeypatch, stage):
+    task = Task(make_plan(reader), stage, chosen(locked((0, 1))))
+    first = run_pass(labelled(), task, reader, tmp_path / "ahead")
+    monkeypatch.setattr(engine, "_ahead", plainly)
+
+    second = run_pass(labelled(), task, reader, tmp_path / "plain")
+
+    assert same(first, second)
+    assert len(shards_in(tmp_path / "ahead")) > 2
+    assert shards_in(tmp_path / "ahead") == shards_in(tmp_path / "plain")
+
+
+def test_work_keeps_lengths_alone_and_gives_the_same_shards(reader, tmp_path):
+    items, task = labelled(), Task(make_plan(reader), "search")
+    work = Work(items, reader.subject)
+
+    list(observe(work, task, reader, tmp_path / "work", silent))
+    run_pass(items, task, reader, tmp_path / "prepared")
+
+    assert work.lengths.tolist() == [p.length for p in prepare_items(items, reader.subject)]
+    assert work.prepared(3) == prepare_items(items[3:4], reader.subject)[0]
+    assert work.prepared(3) is not work.prepared(3)
+    assert shards_in(tmp_path / "work") == shards_in(tmp_path / "prepared")
+
+
+def test_work_refuses_an_item_before_anything_is_run(reader):
+    with pytest.raises(ProbeError, match="item long"):
+        Work([make_item("a", text="x"), make_item("long", text="x" * 600)], reader.subject)
+
+
+def test_few_batches_are_prepared_ahead_and_shards_are_let_go(reader, tmp_path, monkeypatch):
+    prepared, taken, shards = [], [], []
+
+    def counted(find, subject, batch):
+        prepared.append(batch.index)
+        return ready(find, subject, batch)
+
+    ready = engine._ready
+    monkeypatch.setattr(engine, "_ready", counted)
+    task = Task(make_plan(reader, batch_tokens=16), "search")
+
+    for shard in observe(Work(labelled(), reader.subject), task, reader, tmp_path, silent):
+        taken.append(len(prepared))
+        shards.append(weakref.ref(shard))
+        del shard
+        assert sum(one() is not None for one in shards) <= 1
+
+    assert len(shards) > 10
+    assert all(ahead - place <= engine.AHEAD + 1 for place, ahead in enumerate(taken))
+
+
+def test_what_fails_ahead_is_raised_and_what_stands_before_it_is_kept(reader, tmp_path):
+    work = Work(labelled(), reader.subject)
+    task = Task(make_plan(reader, batch_tokens=16), "search")
+    last = max(range(len(work)), key=lambda i: (work.lengths[i], work.items[i].id))
+    work.items[last] = make_item(work.items[last].id, "positive", text="x" * 600)
+
+    with pytest.raises(ProbeError, match="600 tokens|positions"):
+        list(observe(work, task, reader, tmp_path, silent))
+
+    assert len(shards_in(tmp_path)) == len(make_batches(work, 16)) - 1
+    assert threads() == []
+
+
+def test_an_interrupt_ends_the_thread(reader, tmp_path, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(engine, "observe_batch", interrupt)
+    task = Task(make_plan(reader, batch_tokens=16), "search")
+
+    with pytest.raises(KeyboardInterrupt):
+        list(observe(Work(labelled(), reader.subject), task, reader, tmp_path, silent))
+
+    assert threads() == []
+
+
+# Another engine
+
+
+class Elsewhere:
+    """Runs batches in the order of a coin, and fails after some."""
+
+    def __init__(self, reader, last=None):
+        self.reader, self.last, self.asked = reader, last, []
+
+    def __call__(self, batches, task):
+        batches = list(batches)
+        self.asked = [batch.index for batch in batches]
+        for batch in batches[::-1][: self.last]:
+            prepared = batch.prepared()
+            shard = observe_batch(prepared, task, self.reader)
+            yield batch.index, shard_bytes(shard, engine.shard_name(prepared, task.digest))
+        if self.last is not None:
+            raise ProbeError("the cluster is gone")
+
+
+def test_another_engine_is_asked_for_what_is_missing_and_comes_in_any_order(reader, tmp_path):
+    task, work = Task(make_plan(reader), "search"), Work(labelled(), reader.subject)
+    here = list(observe(work, task, reader, tmp_path / "here", silent))
+    told = []
+    first, second = Elsewhere(reader, last=2), Elsewhere(reader)
+
+    with pytest.raises(ProbeError, match="the cluster is gone"):
+        list(observe(work, task, reader, tmp_path / "there", silent, first))
+    kept = shards_in(tmp_path / "there")
+    there = list(
+        observe(work, task, reader, tmp_path / "there", lambda *now: told.append(now), second)
+    )
+
+    every = list(range(len(here)))
+    assert first.asked == every
+    assert len(kept) == 2
+    assert second.asked == every[:-2]
+    assert same(here, there)
+    assert shards_in(tmp_path / "here") == shards_in(tmp_path / "there")
+    assert [now[0] for now in told] == sorted({now[0] for now in told})
+    assert told[-1][0] == len(work)
+
+
+def test_a_shard_of_other_items_from_another_engine_is_refused(reader, tmp_path):
+    task, work = Task(make_plan(reader), "search"), Work(labelled(), reader.subject)
+
+    def mixed(batches, task):
+        data = dict(Elsewhere(reader)(batches, task))
+        yield from {0: data[1], 1: data[0], **{i: data[i] for i in data if i > 1}}.items()
+
+    with pytest.raises(ProbeError, match="another shard than it was asked for"):
+        list(observe(work, task, reader, tmp_path, silent, mixed))

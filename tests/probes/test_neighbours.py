@@ -85,3 +85,22 @@ def test_a_transcoder_writes_elsewhere_than_the_direction_was_fitted(tmp_path):
 
 def test_without_dense_directions_there_are_none(tmp_path):
     assert tuple(neighbour_table([], {}, [tiny_sae(tmp_path)]).columns) == NEIGHBOUR_COLUMNS
+
+
+@pytest.mark.parametrize("rows", [8, 24, 64])
+def test_a_decoder_read_in_blocks_gives_the_same_table(tmp_path, monkeypatch, rows):
+    sae = tiny_sae(tmp_path / "sae")
+    sae.tensors["W_dec"][60] = sae.tensors["W_dec"][3]
+    directions = [direction("en"), direction("ja")]
+    weights = weights_of(directions)
+    weights["dense", "danger", direction("ja").variant] = Linear(
+        sae.tensors["W_dec"][3].double().numpy(), 0.0
+    )
+    whole = neighbour_table(directions, weights, [sae])
+    monkeypatch.setattr("compliance.probes.neighbours.ALIGNED", rows)
+    monkeypatch.setattr("compliance.probes.neighbours.COMPARED_AT_ONCE", 1)
+
+    table = neighbour_table(directions, weights, [sae])
+
+    assert table.equals(whole)
+    assert list(table[table["language"] == "ja"]["latent"][:2]) == [3, 60]

@@ -15,6 +15,11 @@ def activations(count=40, seed=5):
     return torch.randn((count, WIDTH), generator=torch.Generator().manual_seed(seed))
 
 
+def encoded(random, x, counts):
+    """Dense, ``[n, d_sae]``."""
+    return random.fired(x, counts, 2**20).columns(range(random.trained.facts.d_sae))
+
+
 @pytest.fixture(params=["jumprelu", "topk", "gated", "matching_pursuit"])
 def sae(request, tmp_path):
     """Of a few latents in many, as SAEs are: so many are always above zero in a random one."""
@@ -29,7 +34,7 @@ def test_as_many_latents_fire_on_each_token_as_of_the_trained_one(sae):
     x = activations()
     counts = (sae.encode(x) != 0).sum(dim=1)
 
-    latents = random_sae(sae, seed=3).encode(x, counts)
+    latents = encoded(random_sae(sae, seed=3), x, counts)
 
     assert latents.shape == (len(x), sae.facts.d_sae)
     assert (latents >= 0).all()
@@ -46,7 +51,7 @@ def test_it_keeps_the_largest_of_a_plain_product(sae):
         for place in np.argsort(-values)[: counts[row]]:
             expected[row, place] = values[place]
 
-    found = random.encode(x, counts).numpy()
+    found = encoded(random, x, counts).numpy()
 
     assert np.abs(found - expected).max() <= 1e-5
 
@@ -56,9 +61,9 @@ def test_chosen_latents_are_columns_of_all(sae):
     random = random_sae(sae, seed=3)
     counts = torch.full((len(x),), 60)
 
-    found = random.encode(x, counts, chosen)
+    found = random.fired(x, counts, 2**20).columns(chosen)
 
-    assert torch.equal(found, random.encode(x, counts)[:, chosen])
+    assert torch.equal(found, encoded(random, x, counts)[:, chosen])
     assert 0 < (found > 0).sum() < found.numel()
 
 
@@ -66,7 +71,7 @@ def test_where_fewer_are_above_zero_than_may_fire_the_rest_stays_silent(tmp_path
     sae = tiny_sae(tmp_path / "sae", "standard", d_sae=8)
     x = activations()
 
-    latents = random_sae(sae, seed=3).encode(x, torch.full((len(x),), 8))
+    latents = encoded(random_sae(sae, seed=3), x, torch.full((len(x),), 8))
 
     assert 0 < (latents > 0).sum() < latents.numel()
 
@@ -103,12 +108,12 @@ def test_each_sae_of_a_plan_has_a_seed_of_its_own(tmp_path):
 def test_of_the_trained_weights_only_b_dec_is_used(tmp_path):
     sae, other = (tiny_sae(tmp_path / str(seed), seed=seed) for seed in (1, 2))
     x, counts = activations(), torch.full((40,), 5)
-    found = random_sae(sae, seed=3).encode(x, counts)
-    assert not torch.equal(found, random_sae(other, seed=3).encode(x, counts))
+    found = encoded(random_sae(sae, seed=3), x, counts)
+    assert not torch.equal(found, encoded(random_sae(other, seed=3), x, counts))
 
     other.tensors["b_dec"].copy_(sae.tensors["b_dec"])
 
-    assert torch.equal(found, random_sae(other, seed=3).encode(x, counts))
+    assert torch.equal(found, encoded(random_sae(other, seed=3), x, counts))
 
 
 @pytest.mark.parametrize("normalisation", ["layer_norm", "constant_norm_rescale"])
@@ -117,17 +122,19 @@ def test_the_input_is_normalised_as_the_trained_ones(tmp_path, normalisation):
     x, counts = activations(), torch.full((40,), 5)
     random = random_sae(sae, seed=3)
 
-    found = random.encode(x, counts)
+    found = encoded(random, x, counts)
 
-    assert torch.allclose(found, random.encode(x * 7.0, counts), atol=1e-4)
-    assert not torch.allclose(found, random_sae(tiny_sae(tmp_path / "b"), seed=3).encode(x, counts))
+    assert torch.allclose(found, encoded(random, x * 7.0, counts), atol=1e-4)
+    assert not torch.allclose(
+        found, encoded(random_sae(tiny_sae(tmp_path / "b"), seed=3), x, counts)
+    )
 
 
 def test_a_transcoders_b_dec_lies_elsewhere_and_is_left_out(tmp_path):
     sae = tiny_sae(tmp_path / "sae", "transcoder", hook_name="blocks.1.hook_resid_mid")
     x, counts = activations(), torch.full((40,), 5)
-    before = random_sae(sae, seed=3).encode(x, counts)
+    before = encoded(random_sae(sae, seed=3), x, counts)
 
     sae.tensors["b_dec"].add_(1.0)
 
-    assert torch.equal(random_sae(sae, seed=3).encode(x, counts), before)
+    assert torch.equal(encoded(random_sae(sae, seed=3), x, counts), before)

@@ -505,6 +505,35 @@ def test_a_file_of_weights_that_was_cut_off_is_named(tmp_path):
         load(path)
 
 
+@pytest.mark.parametrize("row", [0, 31, 63])
+def test_weights_that_are_looked_at_in_blocks_are_looked_at_to_the_end(tmp_path, monkeypatch, row):
+    folder = save_tiny_sae(tmp_path / "sae")
+    tensors = load_file(folder / "sae_weights.safetensors")
+    tensors["W_dec"][row, -1] = float("inf")
+    save_file(tensors, folder / "sae_weights.safetensors")
+    monkeypatch.setattr("compliance.probes.sae.CHECKED_AT_ONCE", 5 * WIDTH)
+
+    with pytest.raises(SaeError, match="W_dec is not finite"):
+        load_sae(SaeRef(path="sae"), tmp_path)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells what memory is of")
+def test_weights_of_the_dtype_asked_for_are_not_copied(tmp_path):
+    save_tiny_sae(tmp_path / "sae", d_sae=2**18)
+    before = anonymous_memory()
+
+    sae = load_sae(SaeRef(path="sae"), tmp_path)
+
+    assert all(float(tensor.sum()) < float("inf") for tensor in sae.tensors.values())
+    assert anonymous_memory() - before < 2**18 * WIDTH * 4 / 2
+
+
+def anonymous_memory() -> int:
+    """Bytes in memory that are no part of a file."""
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith("RssAnon"))
+
+
 def test_weights_that_are_not_finite_are_refused(tmp_path):
     path = save_tiny_sae(tmp_path / "sae")
     tensors = load_file(path / "sae_weights.safetensors")

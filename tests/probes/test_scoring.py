@@ -6,9 +6,9 @@ import torch
 
 from compliance.probes.collect import score_table
 from compliance.probes.engine import prepare_items
+from compliance.probes.fired import pool
 from compliance.probes.ngrams import ngram_vector
 from compliance.probes.random_sae import RandomSae
-from compliance.probes.reading import pool
 from compliance.probes.task import Task
 from compliance.records.audit import FeatureRef
 from compliance.records.observation import CALIBRATED, LINEAR_SCORERS
@@ -154,7 +154,7 @@ class Slow:
     def random(self, s, latent):
         x = self.rows(s)
         counts = (self.reader.saes[s].encode(x) != 0).sum(dim=1)
-        return float(self.reader.random[s].encode(x, counts)[:, latent].max())
+        return float(self.reader.random[s].fired(x, counts, 2**20).columns([latent]).max())
 
     def vector(self, kind, plan):
         if kind == "ngrams":
@@ -289,7 +289,9 @@ def test_what_the_random_control_reads_is_multiplied_once_for_all_concepts(
     (prepared,) = prepare_items([make_item("a", text="some words")], reader.subject)
     x = states_of(prepared, reader, HOOKS[0])[list(prepared.regions["user"])]
     counts = (reader.saes[0].encode(x) != 0).sum(dim=1)
-    expected = [float(reader.random[0].encode(x, counts, [n]).max()) for n in range(2)]
+    expected = [
+        float(reader.random[0].fired(x, counts, 2**20).columns([n]).max()) for n in range(2)
+    ]
     assert values == pytest.approx(expected, abs=TOLERANCE)
     assert len(ran) == 1 + 2  # this test asks twice itself
 

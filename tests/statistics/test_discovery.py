@@ -54,6 +54,19 @@ def test_it_agrees_with_one_flip_and_one_latent_at_a_time(case, seed):
     assert (found.searched, found.active) == (matrix.shape[1], np.any(matrix != 0, axis=0).sum())
 
 
+@pytest.mark.parametrize(("columns", "scores", "flips"), [(1, 2**21, 64), (1024, 30, 7), (9, 9, 1)])
+def test_blocks_of_latents_and_of_exchanges_change_nothing(columns, scores, flips, monkeypatch):
+    stream = np.random.RandomState(3)
+    matrix = sparse.random(24, 50, density=0.3, format="csr", random_state=stream)
+    labels, groups = np.arange(24) % 2 == 0, np.arange(24) // 2
+    whole = max_statistic(matrix, labels, groups, flips=100, seed=5)
+    monkeypatch.setattr(discovery, "COLUMNS_AT_ONCE", columns)
+    monkeypatch.setattr(discovery, "SCORES_AT_ONCE", scores)
+    monkeypatch.setattr(discovery, "FLIPS_AT_ONCE", flips)
+
+    assert max_statistic(matrix, labels, groups, flips=100, seed=5) == whole
+
+
 @given(searches(), st.integers(0, 1000))
 def test_sparse_and_dense_agree(case, seed):
     matrix, labels, groups = case

@@ -20,6 +20,7 @@ from compliance.records.observation import (
 from compliance.records.suite import Item
 from compliance.suites.load import Suite, suite_digest
 from compliance.suites.pictures import store_picture
+from compliance.workflow import observed
 from compliance.workflow.observed import observed_of, picture_files, pictures_of, used_items
 from tests.reports.picture_example import picture_evidence
 
@@ -185,3 +186,16 @@ def test_an_item_that_is_restricted_or_missing_is_known_by_its_observations_alon
     assert {item.id for item in here.items if item.restricted} == set(hidden)
     for item in here.items:
         assert item.restricted is None or item.image.description == "withheld"
+
+
+def test_items_that_are_not_held_are_the_same(suite, evidence, observations, monkeypatch):
+    items = used_items(evidence.plan, [suite])
+    shown = [i.model_copy(update={"restricted": True}) if n % 3 else i for n, i in enumerate(items)]
+    held = observed_of(evidence, shown, observations, pictures_of([suite]))
+
+    monkeypatch.setattr(observed, "HELD", 0)
+    found = observed_of(evidence, shown, observations, pictures_of([suite]))
+
+    assert not isinstance(found.items, tuple)
+    assert (tuple(found.items), found.items[1:3]) == (held.items, [*held.items[1:3]])
+    assert (found.withheld, found.gallery) == (held.withheld, held.gallery)

@@ -210,7 +210,7 @@ def test_cofiring_and_features_are_of_the_locked_features(observed):
 def test_a_confirm_pass_that_was_stopped_gives_the_same_bytes(observed, tmp_path):
     audit = Path(shutil.copytree(observed.audit.parent, tmp_path / "copy")) / "audit.yaml"
     run = run_of(audit)
-    before = run.observations("confirm")
+    before = dict(run.observations("confirm"))
     shutil.rmtree(run.path / "observations" / "confirm")
     shards = sorted((run.path / "passes" / "confirm").iterdir())
     for path in shards[len(shards) // 2 :]:

@@ -10,10 +10,10 @@ from compliance.errors import ComplianceError, DigestMismatch
 from compliance.keys import PublicKey, parse_public_key, public_pem
 from compliance.packs import layout
 from compliance.packs.folder import Folder, failed, printable
-from compliance.packs.reading import parse_evidence, parse_items, parse_salts
+from compliance.packs.reading import PackItems, parse_evidence, parse_salts, read_items
 from compliance.packs.sign import open_envelope
 from compliance.records.evidence import Evidence
-from compliance.records.pack import PackItem, Salts
+from compliance.records.pack import Salts
 from compliance.records.statement import Envelope, Statement
 from compliance.records.trail import Entry
 from compliance.records.verification import Check, Outcome
@@ -48,7 +48,7 @@ class Contents:
     manifest: dict[str, str] | None
     info: dict[str, str] | None
     evidence: Evidence | None
-    items: tuple[PackItem, ...] | None
+    items: PackItems | None
     salts: Salts | None
     trail: tuple[Entry, ...] | None
     signed: tuple[Envelope, Statement] | None
@@ -62,11 +62,14 @@ def load_contents(folder: Folder) -> Contents:
     problems: dict[str, list[Check]] = {}
 
     def load(name: str, path: str, parser: Callable[[bytes], T], limit: int) -> T | None:
+        return read(name, path, lambda: parser(folder.read(path, limit=limit)))
+
+    def read(name: str, path: str, reader: Callable[[], T]) -> T | None:
         if path not in folder.digests:
             problems.setdefault(name, []).append(failed(name, path, "missing"))
             return None
         try:
-            return parser(folder.read(path, limit=limit))
+            return reader()
         except (ComplianceError, ValueError) as error:
             message = str(error).removeprefix(f"{path}: ")
             problems.setdefault(name, []).append(failed(name, path, message))
@@ -78,7 +81,7 @@ def load_contents(folder: Folder) -> Contents:
         manifest=load("manifest", layout.MANIFEST, layout.parse_manifest, small),
         info=load("bag", layout.BAG_INFO, layout.parse_info, small),
         evidence=load("evidence", layout.EVIDENCE, parse_evidence, large),
-        items=load("items", layout.ITEMS, parse_items, large),
+        items=read("items", layout.ITEMS, lambda: read_items(folder)),
         salts=load("evidence", layout.SALTS, parse_salts, large),
         trail=load("trail", layout.TRAIL, parse, large),
         signed=load("statement", layout.STATEMENT, _open_statement, small),

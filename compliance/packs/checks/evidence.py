@@ -64,8 +64,8 @@ def _wrong_pictures(found: Mapping[str, str], named: Mapping[str, str]) -> Itera
             yield changed("pictures", place, named[path], found[path], "its item")
 
 
-def leaves_of(pack: Contents) -> list[bytes] | None:
-    """The leaves of the root digest; None where the files that give them cannot be read."""
+def root_of(pack: Contents) -> str | None:
+    """The root digest that the files give; None where they cannot be read."""
     if pack.evidence is None or pack.items is None or pack.salts is None:
         return None
     evidence = pack.folder.read(layout.EVIDENCE, limit=layout.MAX_JSON_FILE)
@@ -73,15 +73,10 @@ def leaves_of(pack: Contents) -> list[bytes] | None:
     observations = {path: f"sha256:{digest}" for path, digest in found.items()}
     observations |= {path: pack.evidence.observations[path] for path in withheld_files(pack)}
     try:
-        return root_leaves(evidence, pack.salts, observations, pack.items)
+        leaves = root_leaves(evidence, pack.salts, observations, pack.items)
+        return "sha256:" + merkle_root(leaves).hex()
     except ValueError:
         return None  # a fact without its salt: `check_evidence` says so
-
-
-def root_of(pack: Contents) -> str | None:
-    """The root digest that the files give; None where they cannot be read."""
-    leaves = leaves_of(pack)
-    return None if leaves is None else "sha256:" + merkle_root(leaves).hex()
 
 
 def check_roots(pack: Contents, root: str | None) -> Iterator[Check]:
