@@ -13,10 +13,12 @@ is done with it is one recipe, chosen by simulation (``benchmarks/coverage.py``)
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import minimize_scalar
 from scipy.special import betainccinv, betaincinv, expit, logit, stdtr, stdtrit
 
 from compliance.errors import StatisticsError
@@ -41,6 +43,9 @@ five, and the variance then knows nothing of them: without this, the interval co
 
 POINTS = 512
 """How finely the curve from which a p value is read is computed."""
+
+NEAREST = 1e-9
+"""How near to the peak of that curve one looks; the curve is flat there."""
 
 FARTHEST = 37.0
 """The largest t on that curve: smaller tails are not numbers in double precision for large n."""
@@ -194,10 +199,14 @@ def difference_from(
     freedom, floor = _freedom(a.units), 0.5**a.units
     asked = _quantile(level, a.units)
     last = max(asked, min(FARTHEST, -float(stdtrit(freedom, floor)))) if floor else FARTHEST
-    deviates = np.union1d(np.linspace(0.0, last, POINTS), asked)
-    (below_a, above_a), (below_b, above_b) = a.arms(deviates), b.arms(deviates)
-    down, up = _apart(below_a, above_b, r), _apart(above_a, below_b, r)
 
+    def curves(deviates: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        (below_a, above_a), (below_b, above_b) = a.arms(deviates), b.arms(deviates)
+        return _apart(below_a, above_b, r), _apart(above_a, below_b, r)
+
+    deviates = np.union1d(np.linspace(0.0, last, POINTS), asked)
+    deviates = np.union1d(deviates, _peaks(curves, deviates))
+    down, up = (np.maximum.accumulate(curve) for curve in curves(deviates))
     value, at = a.value - b.value, int(np.searchsorted(deviates, asked))
     if value >= 0.0:
         p = stdtr(freedom, -np.interp(value, down, deviates))
@@ -215,9 +224,32 @@ def difference_from(
 
 
 def _apart(x: NDArray[np.float64], y: NDArray[np.float64], r: float) -> NDArray[np.float64]:
-    """The arm of a difference at each deviate, never shorter than at a smaller one."""
+    """The arm of a difference at each deviate."""
     squared = x * x + y * y - 2.0 * r * x * y
-    return np.maximum.accumulate(np.sqrt(np.maximum(squared, 0.0)))
+    return np.sqrt(np.maximum(squared, 0.0))
+
+
+def _peaks(
+    curves: Callable[[NDArray[np.float64]], tuple[NDArray[np.float64], ...]],
+    deviates: NDArray[np.float64],
+) -> list[float]:
+    """Deviates at which an arm is longer than at those around it.
+
+    An arm must be as long as at its peak from there on; a grid that another level is part of would
+    see another part of the peak.
+    """
+    found = []
+    for number, curve in enumerate(curves(deviates)):
+        inner = curve[1:-1]
+        for k in np.flatnonzero((inner > curve[:-2]) & (inner > curve[2:])) + 1:
+            peak = minimize_scalar(
+                lambda t, number=number: -float(curves(np.array([t]))[number][0]),
+                bounds=(deviates[k - 1], deviates[k + 1]),
+                method="bounded",
+                options={"xatol": NEAREST},
+            )
+            found.append(float(peak.x))
+    return found
 
 
 def _binomial(

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy import special, stats
 
@@ -144,6 +144,11 @@ def test_a_p_value_and_an_interval_of_any_level_agree(a, b, r, level):
     assert found.p_greater > 0.0
 
 
+@example(  # the arm is longest between two points of the curve
+    Spread(0.8742092559725154, 0.003665581091483214, 0.0, 30),
+    Spread(0.94140625, 0.00022079369784347747, 0.21875, 30),
+    0.970703125,
+)
 @given(spreads, spreads, st.floats(-1.0, 1.0))
 def test_a_higher_level_holds_the_lower_one(a, b, r):
     found = [
