@@ -27,13 +27,14 @@ from compliance.errors import ProbeError
 from compliance.probes.batch import observe_batch
 from compliance.probes.hooks import VISION
 from compliance.probes.inputs import Pictures, Preparer, model_inputs
-from compliance.probes.shards import Shard, read_shard, shard_bytes
+from compliance.probes.shards import Shard, read_shard, shard_bytes, shard_file
 from compliance.probes.subject import Subject
 from compliance.probes.task import ALONE, Reader, Task
 from compliance.probes.tokens import Prepared
 from compliance.records.base import digest_of
 from compliance.records.suite import Item
 from compliance.storage import write_bytes
+from compliance.suites.stored import outlines_of
 
 Progress = Callable[[int, int, float | None], None]
 """Called with items done, items in all, and seconds left where they can be told."""
@@ -118,7 +119,7 @@ class Batch:
 
     @property
     def file_name(self) -> str:
-        return f"shard-{self.index:05d}.npz"
+        return shard_file(self.index)
 
     def prepared(self) -> list[Prepared]:
         return [self.work.prepared(place) for place in self.places]
@@ -148,7 +149,7 @@ def prepare_items(
 def make_batches(work: Work | Sequence[Prepared], tokens: int) -> list[Batch]:
     """Batches of items of like length, of at most ``tokens`` tokens after padding."""
     work = work if isinstance(work, Work) else _AtHand(work)
-    ids = [item.id for item in work.items]
+    ids = [outline.id for outline in outlines_of(work.items)]
     order = np.array(sorted(range(len(ids)), key=ids.__getitem__), dtype=np.int64)
     order = order[np.argsort(work.lengths[order], kind="stable")]
     firsts: list[int] = []
