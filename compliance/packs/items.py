@@ -35,6 +35,9 @@ from compliance.records.pack import (
 )
 from compliance.records.suite import Image, Item
 
+MAX_QUICK = 1 << 16
+"""Bytes of a line that is read at once; of a longer one it is first counted what it holds."""
+
 _SALT_CONTEXT = b"sae-compliance item salt v2\n"
 
 
@@ -202,6 +205,8 @@ def parse_item(line: bytes) -> PackItem:
         ValueError: It is none of the three forms of an item.
     """
     with contextlib.suppress(ValueError):
+        if len(line) > MAX_QUICK:
+            raise ValueError("too long to be read before its values are counted")
         item = _started(line).model_validate_json(line)
         if plain_json(to_json(item)) == line:
             return item

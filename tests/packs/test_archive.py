@@ -145,7 +145,7 @@ def test_an_archive_in_order_passes_and_nothing_of_it_changes(archive: Path):
 
     found = check_archive(archive)
 
-    assert found.ok and "3 versions" in lines(archive)
+    assert found.ok and "versions: 3" in lines(archive)
     assert all_bytes(archive) == before
 
 
