@@ -1,8 +1,8 @@
 """What an audit of many items costs on one machine: CPU seconds and memory of each stage.
 
     python -m benchmarks.scale
-    python -m benchmarks.scale --items 1000000 --folder /tmp/scale --stages suites plan
-    python -m benchmarks.scale --folder /tmp/scale --stages assess pack verify
+    python -m benchmarks.scale --items 1000000 --folder made/scale --stages suites plan
+    python -m benchmarks.scale --folder made/scale --stages assess pack verify
 
 For each number of items it makes a suite (pairs of two concepts and benign items, two languages,
 texts of a dozen tokens), a model of three blocks with an SAE of 64 latents, and ``audit.yaml``, and

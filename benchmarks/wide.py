@@ -1,7 +1,7 @@
 """What an audit costs whose SAE has up to a million latents: seconds and memory of each stage.
 
     python -m benchmarks.wide --out benchmarks/results/wide.json
-    python -m benchmarks.wide --widths 65536 --folder /tmp/wide --stages lock
+    python -m benchmarks.wide --widths 65536 --folder made/wide --stages lock
 
 For each width it makes a model of three blocks and width 32, a jumprelu SAE of random weights whose
 threshold lets about 50 latents fire at a token, a suite of short texts and ``audit.yaml``, and runs

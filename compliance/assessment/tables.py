@@ -76,19 +76,8 @@ _TABLES = {
 """Columns of each file, and how many of the first identify a row."""
 
 _TYPES = {
-    **dict.fromkeys(
-        (
-            "tokens",
-            "beyond_context",
-            "excluded_sinks",
-            "rows",
-            "columns",
-            "rank",
-            "firings",
-            "flipped",
-        ),
-        pa.int64(),
-    ),  # fmt: skip
+    **dict.fromkeys(("tokens", "beyond_context", "excluded_sinks", "rows", "columns"), pa.int64()),
+    **dict.fromkeys(("rank", "firings", "flipped"), pa.int64()),
     **dict.fromkeys(("sae", "latent", "other"), pa.int32()),
     **dict.fromkeys(("score", "batched", "alone", "reference"), pa.float32()),
     **dict.fromkeys(

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from compliance.errors import ProbeError
 from compliance.probes.batch import states_of
-from compliance.probes.reading import Reading
+from compliance.probes.reading import ENCODED_AT_ONCE, Reading
 from compliance.probes.sae import Sae
 from compliance.probes.scoring import probe_score
 from compliance.probes.subject import load_subject
@@ -32,9 +32,6 @@ from compliance.probes.tokens import Prepared
 from compliance.records.audit import SubjectConfig
 from compliance.records.plan import PlannedProbe, region_in
 from compliance.records.subject import REFERENCE_MODE
-
-LATENTS_AT_ONCE = 2**24
-"""Numbers in one block of latents at most, so that a wide SAE does not fill the memory."""
 
 BYTES = 4
 """Of one number of the reference mode."""
@@ -139,7 +136,7 @@ def _is_read(reading: Reading, probe: PlannedProbe) -> bool:
 
 def _fires(sae: Sae, x: Tensor) -> Iterator[Tensor]:
     """Which latents fire on each token, a few tokens at a time: on the CPU, ``[rows, d_sae]``."""
-    rows = max(1, LATENTS_AT_ONCE // sae.facts.d_sae)
+    rows = max(1, ENCODED_AT_ONCE // sae.facts.d_sae)
     for part in x.split(rows):
         yield (sae.encode(part) != 0).cpu()
 

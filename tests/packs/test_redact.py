@@ -352,6 +352,13 @@ def test_another_profile_than_the_label_is_noticed(copy: Path):
     assert ("statement", layout.BAG_INFO) in failures(copy)
 
 
+def test_a_copys_statement_in_the_whole_pack_is_named(original: Path, copy: Path, tmp_path: Path):
+    whole = Path(shutil.copytree(original, tmp_path / "whole"))
+    shutil.copy(copy / layout.STATEMENT, whole / layout.STATEMENT)
+
+    assert ("statement", layout.STATEMENT) in failures(whole)
+
+
 def test_the_statement_of_another_pack_is_noticed(copy: Path, tmp_path: Path):
     other = build_example(tmp_path / "other")
     (copy / layout.ORIGINAL).write_bytes((other / layout.STATEMENT).read_bytes())
