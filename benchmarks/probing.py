@@ -32,9 +32,23 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
-from benchmarks.probing_made import FULL, QUICK, Made, MadeSae, Size, made_of, make
+from benchmarks.probing_made import (
+    FULL,
+    QUICK,
+    Made,
+    MadeSae,
+    Size,
+    items_of,
+    made_of,
+    make,
+    subject_in,
+)
 from benchmarks.results import Table, write_results
+from compliance.probes.hooks import capture
+from compliance.probes.sae import load_sae
+from compliance.records.audit import SaeRef
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "examples" / "demo"
@@ -46,6 +60,15 @@ TRIES = 2
 ROUNDING = 1e-5
 """Largest difference of a score that sums taken in another order may make."""
 
+QUIET = {
+    "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1",
+    "TOKENIZERS_PARALLELISM": "false", "PYTHONWARNINGS": "ignore",
+    "MALLOC_TRIM_THRESHOLD_": str(2**30), "MALLOC_MMAP_THRESHOLD_": str(2**25),
+}  # fmt: skip
+"""Of every way. glibc is to keep what is freed, up to 1 GiB: else it is given back and asked for
+again at every layer or at few, by where the heap happens to end, and that takes up to a sixth of
+the time of the same work."""
+
 SHOWN = 6
 """Functions of a profile."""
 
@@ -54,13 +77,11 @@ class Process:
     """One way, waiting for what it is to run."""
 
     def __init__(self, way: str, folder: Path) -> None:
-        quiet = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1",
-                 "TOKENIZERS_PARALLELISM": "false", "PYTHONWARNINGS": "ignore"}  # fmt: skip
         self.way = way
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.probing_ways", way, str(folder)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
-            env=os.environ | quiet,
+            env=os.environ | QUIET,
         )  # fmt: skip
 
     def __enter__(self) -> Process:
@@ -180,6 +201,7 @@ def tables(found: Measured, made: Made, where: str) -> Iterator[Table]:
     yield _memory(found, made)
     yield _agreement(found, made)
     yield _wide(found, made)
+    yield from _flips(found, made)
     yield _profile(found, made)
 
 
@@ -270,6 +292,52 @@ def _wide(found: Measured, made: Made) -> Table:
     )  # fmt: skip
 
 
+def _flips(found: Measured, made: Made) -> Iterator[Table]:
+    """How near each flip of the search was to a tie; no table where there is none."""
+    rows = []
+    for name in _by_hook(made)[0]:
+        ours, theirs = found.scores["search", name], found.scores["all", name]
+        for text, latent in np.argwhere((ours != 0) != (theirs != 0)).tolist():
+            score = float(max(ours[text, latent], theirs[text, latent]))
+            rows.append((name, text, latent, round(score, 1), gap_at(made, name, text, latent)))
+    if rows:
+        yield Table(
+            "Flips of the search",
+            "Each score that is above 0 in ours or in b's alone. Gap: of a TopK SAE, how far the "
+            "k-th largest latent is above the next, computed in float64, at the token where this "
+            "latent is nearest to them. Rounding in float32 decides where the gap is smaller than "
+            "the differences above.",
+            ("SAE", "text", "latent", "score", "gap"),
+            tuple(rows),
+        )
+
+
+def gap_at(made: Made, name: str, text: int, latent: int) -> str | None:
+    """How far a TopK SAE's k-th largest latent is above the next, in float64.
+
+    Args:
+        made: Model, SAEs and texts.
+        name: Of the SAE.
+        text: Its place.
+        latent: At the text's token where this one is nearest to those two.
+
+    Returns:
+        None of an SAE that is no TopK.
+    """
+    path, hook = made.saes[name].path, made.saes[name].hook
+    sae = load_sae(SaeRef(path=path), Path("."), dtype=torch.float64)
+    if sae.config.architecture != "topk":
+        return None
+    k = sae.config.k
+    one_more = replace(sae, config=replace(sae.config, k=k + 1))
+    model = subject_in(Path(made.model)).model.double()
+    states = capture(model, torch.tensor([made.ids[text]]), None, [hook])[hook][0]
+    latents = one_more.encode(states[list(made.read[text])])
+    last = latents.topk(k + 1, dim=1).values[:, -2:]
+    nearest = (latents[:, latent] - last.mean(dim=1)).abs().argmin()
+    return f"{float(last[nearest, 0] - last[nearest, 1]):.1e}"
+
+
 def _profile(found: Measured, made: Made) -> Table:
     rows = []
     for name in made.saes:
@@ -289,10 +357,7 @@ def _profile(found: Measured, made: Made) -> Table:
 
 def demo(texts: int) -> Made | None:
     """The demo's model and SAE with texts of the seed suite; None where they are not at hand."""
-    from benchmarks.probing_made import items_of, subject_in
     from compliance.probes.engine import prepare_items
-    from compliance.probes.sae import load_sae
-    from compliance.records.audit import SaeRef
 
     if not (DEMO / "subject" / "model.safetensors").is_file() or not (DEMO / "sae").is_dir():
         return None

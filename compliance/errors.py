@@ -14,6 +14,7 @@ ComplianceError
 ├── StorageError              a file cannot be written
 ├── TrailError                the audit trail is broken
 ├── TimeStampError            an authority gave no time stamp
+├── MonitorError              a model cannot be watched, or there is no event log here
 └── PackError                 there is no pack here
     └── VerificationError     it is here, and is not what was signed
         ├── DigestMismatch
@@ -85,6 +86,10 @@ class TimeStampError(ComplianceError):
     """An authority gave no time stamp."""
 
 
+class MonitorError(ComplianceError):
+    """A serving model cannot be watched with a pack, or there is no event log here."""
+
+
 class PackError(ComplianceError):
     """There is no pack here."""
 
@@ -123,4 +128,4 @@ class NumberMismatch(VerificationError):
             f"{where}: the pack says {stored}, the observations give {computed}",
             hint="the number was changed after it was computed; do not rely on this pack",
         )
-        self.where = where
+        self.where, self.stored, self.computed = where, stored, computed

@@ -16,7 +16,7 @@ Every stage reads what the one before wrote, and does nothing that is done alrea
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 from pydantic import ValidationError
 
@@ -24,7 +24,15 @@ from compliance.errors import PlanError
 from compliance.records.audit import AuditConfig
 from compliance.records.base import Record, canonical_bytes
 from compliance.records.evidence import Evidence
-from compliance.records.observation import CONFIRM_FILES, FIT_FILES, MODE_FILES, names_of
+from compliance.records.observation import (
+    CONFIRM_FILES,
+    FIT_FILES,
+    INTERVENTION_FILES,
+    INTERVENTION_FIT_FILES,
+    MITIGATION_FILES,
+    MODE_FILES,
+    names_of,
+)
 from compliance.records.plan import Choices, Lock, Plan
 from compliance.records.subject import Environment
 from compliance.storage import write_bytes, write_text
@@ -81,7 +89,7 @@ class RunFolder:
         """Write a record as canonical JSON."""
         write_bytes(self.path / name, canonical_bytes(record))
 
-    def observations(self, stage: str | None = None) -> Mapping[str, bytes]:
+    def observations(self, stage: str | None = None) -> "ObservationFiles":
         """Observation files by path below ``observations/``; of one pass, or all.
 
         Only files of the format are read: a killed writer may have left others. Each is read when
@@ -90,7 +98,10 @@ class RunFolder:
         folder = self.path / "observations"
         return ObservationFiles(folder, tuple(
             f"{name}/{file}"
-            for name, files in (("confirm", (*CONFIRM_FILES, *MODE_FILES)), ("fit", FIT_FILES))
+            for name, files in (
+                ("confirm", (*CONFIRM_FILES, *MODE_FILES, *INTERVENTION_FILES, *MITIGATION_FILES)),
+                ("fit", (*FIT_FILES, *INTERVENTION_FIT_FILES)),
+            )
             for file in sorted(spelt for file in files for spelt in names_of(file))
             if stage in (None, name) and (folder / name / file).is_file()
         ))  # fmt: skip
@@ -119,9 +130,21 @@ class ObservationFiles(Mapping[str, bytes]):
         self._folder, self._paths = folder, dict.fromkeys(paths)
 
     def __getitem__(self, path: str) -> bytes:
+        return self.place(path).read_bytes()
+
+    def open(self, path: str) -> BinaryIO:
+        """Open a file to be read piece by piece."""
+        return self.place(path).open("rb")
+
+    def place(self, path: str) -> Path:
+        """Where a file lies.
+
+        Raises:
+            KeyError: It is none of these.
+        """
         if path not in self._paths:
             raise KeyError(path)
-        return (self._folder / path).read_bytes()
+        return self._folder / path
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._paths)

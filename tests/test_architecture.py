@@ -13,6 +13,7 @@ PACKAGE = ROOT / "compliance"
 LAYERS = (
     {"cli"},
     {"workflow"},
+    {"monitor"},
     {"runs"},
     {"probes", "assessment", "reports", "packs", "quality"},
     {"suites", "catalog", "statistics", "features"},

@@ -7,14 +7,17 @@
 a deep one draws the null of the searches again, which takes longest.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from heapq import merge
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
+from pandas.api.types import union_categoricals
 
 from compliance.assessment.cells import cell_items
 from compliance.assessment.comparing import differences
+from compliance.assessment.interventions import influences, interventions
 from compliance.assessment.locking import recomputed_lock
 from compliance.assessment.measures import Measures
 from compliance.assessment.numbers import by_id
@@ -22,8 +25,8 @@ from compliance.assessment.planning import rules_of
 from compliance.assessment.precision import precision
 from compliance.assessment.sweep import with_settings
 from compliance.assessment.tables import (
-    ConfirmObservations,
     FitObservations,
+    StoredConfirm,
     file_digests,
     read_table,
 )
@@ -33,13 +36,16 @@ from compliance.errors import NumberMismatch, PlanError
 from compliance.records.audit import Claims, SystemFacts
 from compliance.records.base import digest_of, to_json
 from compliance.records.evidence import Evidence, LawFacts
-from compliance.records.finding import Finding, Result
+from compliance.records.finding import Finding, Influence, Result
 from compliance.records.plan import Lock, Plan
 from compliance.records.subject import Environment
 from compliance.records.suite import Item, Label
 from compliance.records.validation import Validation
 from compliance.suites.load import SuiteDigest
 from compliance.suites.split import CALIBRATE, CONFIRM, DISCOVER, cut, quotas, rank
+
+AT_ONCE = 4096
+"""Rows that are taken apart at a time."""
 
 
 def assess(
@@ -70,13 +76,14 @@ def assess(
     """
     if lock.plan_digest != digest_of(plan):
         raise PlanError("the lock belongs to another plan", hint="lock again, then confirm")
-    results, findings = _compute(plan, lock, files)
+    found = _compute(plan, lock, files)
     return Evidence(
         system=system,
         plan=plan,
         lock=lock,
-        results=results,
-        findings=findings,
+        results=found.results,
+        findings=found.findings,
+        influences=found.influences,
         observations=file_digests(files),
         confirm_openings=confirm_openings,
         environment=environment,
@@ -111,19 +118,22 @@ def recompute(
     if not withheld:
         yield from _lock_differences(evidence, files, digests, deep=deep)
     yield from token_differences(evidence.plan, files)
-    results, findings = _compute(evidence.plan, evidence.lock, files)
+    found = _compute(evidence.plan, evidence.lock, files)
     yield from differences(
-        "results", _keyed(evidence.results, "id"), {r.id: to_json(r) for r in results}
+        "results", _keyed(evidence.results, "id"), {r.id: to_json(r) for r in found.results}
     )
-    yield from differences("findings", _findings(evidence.findings), _findings(findings))
-    yield from differences("results.count", len(evidence.results), len(results))
-    yield from differences("findings.count", len(evidence.findings), len(findings))
+    yield from differences("findings", _findings(evidence.findings), _findings(found.findings))
+    yield from differences("results.count", len(evidence.results), len(found.results))
+    yield from differences("findings.count", len(evidence.findings), len(found.findings))
+    yield from differences(
+        "influences", _influences(evidence.influences), _influences(found.influences)
+    )
 
 
 def _lock_differences(
     evidence: Evidence, files: Mapping[str, bytes], digests: Mapping[str, str], *, deep: bool
 ) -> Iterator[NumberMismatch]:
-    fit = FitObservations.from_files(files)
+    fit = FitObservations.from_files(files, compact=True)
     lock = recomputed_lock(evidence.plan, evidence.lock, fit, digests, deep=deep)
     yield from differences("lock", to_json(evidence.lock), to_json(lock))
 
@@ -147,7 +157,7 @@ def judged_with(
         for rule in evidence.plan.rules
     )
     plan = evidence.plan.model_copy(update={"claims": claims, "rules": changed})
-    return _compute(plan, evidence.lock, files)[1]
+    return _compute(plan, evidence.lock, files).findings
 
 
 def frozen_differences(evidence: Evidence, frozen: Mapping[str, Any]) -> Iterator[NumberMismatch]:
@@ -179,12 +189,13 @@ def item_differences(
         items: The pack's items with their ids, in the order of these, each once. They are taken
             one by one, beside the rows.
     """
-    table = pd.concat([read_table(files, f"{stage}/items.csv") for stage in ("fit", "confirm")])
-    table = table.sort_values("item", ignore_index=True)
+    tables = [
+        read_table(files, f"{stage}/items.csv", compact=True) for stage in ("fit", "confirm")
+    ]
     digests = {suite.name: SuiteDigest(suite.datasheet) for suite in plan.suites}
     rest = iter(items)
     name, item = next(rest, _NO_ITEM)
-    for row in table.itertuples():
+    for row in merge(*map(_rows, tables), key=lambda row: row.item):
         while name is not None and name < row.item:
             yield NumberMismatch(f"items.{name}", stored="an item", computed="no observation")
             name, item = next(rest, _NO_ITEM)
@@ -198,12 +209,26 @@ def item_differences(
     while name is not None:
         yield NumberMismatch(f"items.{name}", stored="an item", computed="no observation")
         name, item = next(rest, _NO_ITEM)
-    yield from _split_differences(plan, table)
+    yield from _split_differences(plan, _together(tables))
     for suite in plan.suites:
         found = digests[suite.name]
         if found.items == suite.items:  # all of it was run and is disclosed
             where = f"plan.suites.{suite.name}.digest"
             yield from differences(where, suite.digest, found.digest())
+
+
+def _rows(table: pd.DataFrame) -> Iterator[Any]:
+    """The rows of a table, of which a few are taken apart at a time."""
+    for start in range(0, len(table), AT_ONCE):
+        yield from table.iloc[start : start + AT_ONCE].itertuples()
+
+
+def _together(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """What splits are told from, of several tables."""
+    return pd.DataFrame({
+        name: union_categoricals([table[name] for table in tables], sort_categories=True)
+        for name in ("suite", "group", "split", "concept", "label")
+    })  # fmt: skip
 
 
 _NO_ITEM: tuple[None, None] = (None, None)
@@ -237,12 +262,13 @@ def _split_differences(plan: Plan, table: pd.DataFrame) -> Iterator[NumberMismat
         mine = table[table["suite"] == suite.name]
         whole = mine["group"].nunique() == suite.groups and plan.subset is None
         labels = mine["label"]
-        ranked_apart = (
-            labels if not suite.datasheet.paired else labels.where(labels == Label.NEUTRAL, "")
-        )
+        ranked_apart = labels.astype("str")
+        if suite.datasheet.paired:
+            ranked_apart = ranked_apart.where(ranked_apart == Label.NEUTRAL.value, "")
         for (concept, label), part in mine.groupby([mine["concept"], ranked_apart]):
-            groups = part.drop_duplicates("group").set_index("group")["split"]
-            ranked = rank(groups.index, suite.digest)
+            first = part.drop_duplicates("group")
+            groups = dict(zip(first["group"], first["split"], strict=True))
+            ranked = rank(groups, suite.digest)
             found = [groups[group] for group in ranked]
             if whole:
                 cuts = cut(ranked, quotas(plan.splits, concept, label))
@@ -257,19 +283,34 @@ def _split_differences(plan: Plan, table: pd.DataFrame) -> Iterator[NumberMismat
             yield from differences(f"{where}.straddling", straddling, 0)
 
 
-def _compute(
-    plan: Plan, lock: Lock, files: Mapping[str, bytes]
-) -> tuple[tuple[Result, ...], tuple[Finding, ...]]:
-    confirm = ConfirmObservations.from_files(files)
+class _Computed(NamedTuple):
+    """What an assessment computes."""
+
+    results: tuple[Result, ...]
+    findings: tuple[Finding, ...]
+    influences: tuple[Influence, ...] | None
+
+
+def _compute(plan: Plan, lock: Lock, files: Mapping[str, bytes]) -> _Computed:
+    confirm = StoredConfirm(files)
     measures = Measures(plan, lock, confirm, read_table(files, "fit/means.parquet"))
-    results = by_id(chain(measures.results(), precision(plan, measures.cells, files)))
+    results = by_id(
+        chain(
+            measures.results(),
+            precision(plan, measures.cells, files),
+            interventions(plan, confirm.items, files),
+        )
+    )
     findings = judge(plan, results, _qualifiers(plan, confirm.items))
+    confirm.check_others()
     findings, kept = with_settings(measures, results, findings)
-    return (*results.values(), *kept, error_bound(plan)), findings
+    every = (*results.values(), *kept, error_bound(plan))
+    return _Computed(every, findings, influences(plan, results))
 
 
 def _qualifiers(plan: Plan, items: pd.DataFrame) -> dict[str, tuple[str, ...]]:
-    """What each cell's items add to every sentence: who translated, and that nobody reviewed."""
+    """What every sentence about a cell must add: who translated its items, that nobody reviewed
+    them, and that it was locked on another model."""
     found: dict[str, tuple[str, ...]] = {}
     for cell in plan.cells:
         mine = cell_items(cell, items)
@@ -278,12 +319,18 @@ def _qualifiers(plan: Plan, items: pd.DataFrame) -> dict[str, tuple[str, ...]]:
             named.append("machine-translated")
         if (mine["reviewed"] == "").any():
             named.append("not-reviewed")
+        if plan.locked_by is not None:
+            named.append("lock-of-another-model")
         found[cell.key] = tuple(named)
     return found
 
 
 def _keyed(records: tuple[Any, ...], key: str) -> dict[str, Any]:
     return {getattr(record, key): to_json(record) for record in records}
+
+
+def _influences(found: tuple[Influence, ...] | None) -> dict[str, Any]:
+    return {influence.cell.key: to_json(influence) for influence in found or ()}
 
 
 def _findings(findings: tuple[Finding, ...]) -> dict[str, Any]:

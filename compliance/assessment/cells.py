@@ -6,7 +6,7 @@
 A setting of the plan is the same cell with other scores in the probe's place: `CellData.read_as`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,7 +14,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from compliance.assessment.tables import ConfirmObservations, of_variant
+from compliance.assessment.tables import (
+    ConfirmObservations,
+    StoredConfirm,
+    of_variant,
+    places_of,
+)
 from compliance.errors import PlanError
 from compliance.records.audit import FeatureRef
 from compliance.records.plan import Cell, CutOff, Lock, Plan, Setting
@@ -94,7 +99,9 @@ class CellData:
         )  # fmt: skip
 
 
-def read_cells(plan: Plan, lock: Lock, confirm: ConfirmObservations) -> dict[str, CellData]:
+def read_cells(
+    plan: Plan, lock: Lock, confirm: ConfirmObservations | StoredConfirm
+) -> dict[str, CellData]:
     """Every planned cell by its key, also those without items.
 
     Raises:
@@ -102,15 +109,20 @@ def read_cells(plan: Plan, lock: Lock, confirm: ConfirmObservations) -> dict[str
             with the region but without a probe score; a cell without a locked cut-off; or patches
             of what has no picture, or not one for each of its tokens.
     """
-    _refuse_unlisted(confirm)
-    _refuse_strange_patches(confirm)
+    items = confirm.items.reset_index(drop=True)
+    scores = _Scores.of(items["item"], confirm.parts("scores"))
+    _refuse_strange_patches(items, scores, confirm.patches)
     found: dict[str, CellData] = {}
     for concept in dict.fromkeys(cell.concept for cell in plan.cells):
-        wide = _wide(concept, confirm.scores)
-        latents = _RandomLatents.of(concept, lock, confirm.latents)
+        _refuse_half(concept, items["item"], scores)
         for cell in (c for c in plan.cells if c.concept == concept):
-            found[cell.key] = _cell_data(cell, lock, confirm, wide, latents)
-    return {cell.key: found[cell.key] for cell in plan.cells}
+            found[cell.key] = _cell_data(cell, lock, items, scores)
+    del scores
+    latents = _RandomLatents.of(plan, lock, items["item"], confirm.parts("latents"))
+    return {
+        cell.key: replace(found[cell.key], random_areas=latents.areas(found[cell.key], items))
+        for cell in plan.cells
+    }
 
 
 def reads_otherwise(setting: Setting, cell: Cell) -> bool:
@@ -130,60 +142,112 @@ def groups_of(part: pd.DataFrame) -> NDArray[np.str_]:
 
 
 @dataclass(frozen=True, eq=False)
-class _RandomLatents:
-    """Pooled scores of a concept's random latents, as rows of a table."""
+class _Scores:
+    """Every score, by concept and scorer, on all items: float32 [items], NaN where there is none.
 
-    count: int
-    items: NDArray[np.object_]
-    columns: NDArray[np.intp]
-    scores: NDArray[np.float64]
+    So they are stored; whatever compares them with a cut-off needs them as float64.
+    """
+
+    found: Mapping[tuple[str, str], NDArray[np.float32]]
 
     @classmethod
-    def of(cls, concept: str, lock: Lock, table: pd.DataFrame) -> "_RandomLatents":
-        locked = [r.features for r in lock.random_latents if r.concept == concept]
-        features: tuple[FeatureRef, ...] = locked[0] if locked else ()
-        mine = table[table["concept"] == concept]
-        wanted = pd.MultiIndex.from_tuples(
-            [(f.sae, f.latent) for f in features], names=["sae", "latent"]
-        ) if features else pd.MultiIndex.from_arrays([[], []], names=["sae", "latent"])  # fmt: skip
-        columns = wanted.get_indexer(pd.MultiIndex.from_frame(mine[["sae", "latent"]]))
-        if (columns < 0).any():
-            raise PlanError(
-                f"observations/confirm/latents.parquet: a latent of {concept} that the lock does "
-                "not name"
-            )
-        scores = mine["score"].to_numpy(dtype=np.float64)
-        return cls(len(features), mine["item"].to_numpy(dtype=object), columns, scores)
+    def of(cls, items: pd.Series, parts: Iterable[pd.DataFrame]) -> "_Scores":
+        found: dict[tuple[str, str], NDArray[np.float32]] = {}
+        for part in parts:
+            places = places_of(part["item"], items)
+            if (places < 0).any():
+                raise PlanError(
+                    f"observations/confirm/scores.csv: {min(part['item'][places < 0])} is not in "
+                    "confirm/items.csv"
+                )
+            score = part["score"].to_numpy()
+            for key, rows in part.groupby(["concept", "scorer"]).indices.items():
+                if key not in found:
+                    found[key] = np.full(len(items), np.nan, dtype=np.float32)
+                found[key][places[rows]] = score[rows]
+        return cls(found)
 
-    def areas(self, positive: pd.DataFrame, hard: pd.DataFrame) -> NDArray[np.float64] | None:
+    def has(self, concept: str, scorer: str, items: int) -> NDArray[np.bool_]:
+        """Which of so many items have a score."""
+        one = self.found.get((concept, scorer))
+        return np.zeros(items, dtype=bool) if one is None else ~np.isnan(one)
+
+    def table(self, concept: str, rows: NDArray[np.int64]) -> pd.DataFrame:
+        """Scores of some items, a column for each scorer that any item has one of."""
+        scorers = sorted(scorer for own, scorer in self.found if own == concept)
+        return pd.DataFrame({s: self.found[concept, s][rows].astype(np.float64) for s in scorers})
+
+
+@dataclass(frozen=True, eq=False)
+class _RandomLatents:
+    """Pooled scores of random latents, by concept: [items, latents]. A silent one has none."""
+
+    found: Mapping[str, sparse.csr_matrix]
+
+    @classmethod
+    def of(
+        cls, plan: Plan, lock: Lock, items: pd.Series, parts: Iterable[pd.DataFrame]
+    ) -> "_RandomLatents":
+        locked = {r.concept: r.features for r in lock.random_latents}
+        gathered: dict[str, list[_Fired]] = {cell.concept: [] for cell in plan.cells}
+        for part in parts:
+            for concept, rows in part.groupby("concept").indices.items():
+                if concept in gathered:
+                    features = locked.get(concept, ())
+                    gathered[concept].append(_fired(concept, features, items, part.iloc[rows]))
+        found = {}
+        for concept in [concept for concept, fired in gathered.items() if fired]:
+            scores, rows, columns = map(np.concatenate, zip(*gathered.pop(concept), strict=True))
+            shape = (len(items), len(locked[concept]))
+            found[concept] = sparse.csr_matrix((scores, (rows, columns)), shape)
+        return cls(found)
+
+    def areas(self, data: CellData, items: pd.DataFrame) -> NDArray[np.float64] | None:
         """AUROC of each latent; a latent that did not fire on an item scores 0 there."""
-        items = pd.Index([*positive["item"], *hard["item"]])
-        rows = items.get_indexer(self.items)
-        here = rows >= 0
-        if not here.any() or not len(positive) or not len(hard):
+        scores, both = self.found.get(data.cell.concept), (data.positive, data.hard)
+        if scores is None or not all(map(len, both)):
             return None
-        matrix = sparse.csr_matrix(
-            (self.scores[here], (rows[here], self.columns[here])), shape=(len(items), self.count)
+        rows = [places_of(part["item"], items["item"]) for part in both]
+        mine = scores[np.concatenate(rows)]
+        if not mine.nnz:
+            return None
+        return auroc_matrix(mine, np.arange(mine.shape[0]) < len(data.positive))
+
+
+_Fired = tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int32]]
+
+
+def _fired(
+    concept: str, features: Sequence[FeatureRef], items: pd.Series, table: pd.DataFrame
+) -> _Fired:
+    """Scores of latents that fired, and the places of their items and of the latents."""
+    wanted = np.array([(f.sae << 32) + f.latent for f in features], dtype=np.int64)
+    latents = (table["sae"].to_numpy(np.int64) << 32) + table["latent"].to_numpy(np.int64)
+    columns = pd.Index(wanted).get_indexer(latents)
+    if (columns < 0).any():
+        raise PlanError(
+            f"observations/confirm/latents.parquet: a latent of {concept} that the lock does not "
+            "name"
         )
-        return auroc_matrix(matrix, np.arange(len(items)) < len(positive))
+    rows = places_of(table["item"], items)
+    here = rows >= 0
+    scores = table["score"].to_numpy(np.float32)[here]
+    return scores, rows[here].astype(np.int32), columns[here].astype(np.int32)
 
 
-def _cell_data(
-    cell: Cell,
-    lock: Lock,
-    confirm: ConfirmObservations,
-    wide: pd.DataFrame,
-    latents: _RandomLatents,
-) -> CellData:
-    mine = cell_items(cell, confirm.items).sort_values("item")
-    table = mine[[*FACTS, "label"]].merge(wide, left_on="item", right_index=True, how="inner")
+def _cell_data(cell: Cell, lock: Lock, items: pd.DataFrame, scores: _Scores) -> CellData:
+    mine = cell_items(cell, items)[[*FACTS, "label"]].sort_values("item")
+    read = scores.has(cell.concept, "probe", len(items))
+    kept = mine[read[mine.index]]
+    own = scores.table(cell.concept, kept.index.to_numpy())
+    table = pd.concat([kept.reset_index(drop=True), own], axis=1)
     parts = {label: _part(table, label) for label in (POSITIVE, HARD, BENIGN)}
     signs = [o.sign for o in lock.orientations
              if (o.concept, o.variant) == (cell.concept, cell.variant)]  # fmt: skip
     cut_offs = {c.scorer: c for c in lock.cut_offs if c.cell == cell}
     if "probe" not in cut_offs:
         raise PlanError(f"the lock has no cut-off of the probe in {cell.key}")
-    wanted = int((mine["label"] != BENIGN).sum())
+    wanted = int((mine["label"] != BENIGN.value).sum())
     return CellData(
         cell=cell,
         positive=parts[POSITIVE],
@@ -192,12 +256,11 @@ def _cell_data(
         cut_offs=cut_offs,
         unscored=wanted - len(parts[POSITIVE]) - len(parts[HARD]),
         orientation=signs[0] if signs else None,
-        random_areas=latents.areas(parts[POSITIVE], parts[HARD]),
     )
 
 
 def _part(table: pd.DataFrame, label: Label) -> pd.DataFrame:
-    return table[table["label"] == label].drop(columns="label").reset_index(drop=True)
+    return table[table["label"] == label.value].drop(columns="label").reset_index(drop=True)
 
 
 def _read_as(part: pd.DataFrame, scorer: str) -> pd.DataFrame:
@@ -207,54 +270,41 @@ def _read_as(part: pd.DataFrame, scorer: str) -> pd.DataFrame:
     return scored.assign(probe=scored[scorer]).reset_index(drop=True)
 
 
-def _wide(concept: str, scores: pd.DataFrame) -> pd.DataFrame:
-    """A row for each item with a probe score, a column for each scorer."""
-    mine = scores[scores["concept"] == concept]
-    wide = mine.pivot(index="item", columns="scorer", values="score")
-    probe = wide["probe"].notna() if "probe" in wide else pd.Series(False, index=wide.index)
-    half = list(_first(wide.index[wide["tokens"].notna() & ~probe])) if "tokens" in wide else []
-    if half:
+def _refuse_half(concept: str, items: pd.Series, scores: _Scores) -> None:
+    counted, read = (scores.has(concept, scorer, len(items)) for scorer in ("tokens", "probe"))
+    half = counted & ~read
+    if half.any():
         raise PlanError(
-            f"observations/confirm/scores.csv: {half[0]} has the region of {concept} and no score "
-            "of the probe"
-        )
-    return wide[probe]
-
-
-def _refuse_unlisted(confirm: ConfirmObservations) -> None:
-    unlisted = list(_first(confirm.scores["item"][~confirm.scores["item"].isin(
-        confirm.items["item"])]))  # fmt: skip
-    if unlisted:
-        raise PlanError(
-            f"observations/confirm/scores.csv: {unlisted[0]} is not in confirm/items.csv"
+            f"observations/confirm/scores.csv: {min(items[half])} has the region of {concept} and "
+            "no score of the probe"
         )
 
 
-def _refuse_strange_patches(confirm: ConfirmObservations) -> None:
+def _refuse_strange_patches(items: pd.DataFrame, scores: _Scores, patches: pd.DataFrame) -> None:
     """Patches are those of an item's own picture, as many as were counted or more.
 
     Tokens that were left out as attention sinks are among them and are not counted. Whatever the
     pooling, no score exceeds the largest of them by more than rounding.
     """
-    counts = confirm.scores[confirm.scores["scorer"] == "tokens"]
-    read = counts.set_index(["item", "concept"])["score"].to_dict()
-    probe = confirm.scores[confirm.scores["scorer"] == "probe"]
-    scored = probe.set_index(["item", "concept"])["score"].to_dict()
-    concepts = confirm.items[confirm.items["modality"] != "text"].set_index("item")["concept"]
-    for row in confirm.patches.itertuples():
+    seen = items[items["modality"] != "text"]
+    concepts = dict(zip(seen["item"], seen["concept"], strict=True))
+    place = dict(zip(seen["item"], seen.index, strict=True))
+
+    def of(scorer: str, item: str, concept: str) -> float:
+        known = scores.found.get((concept, scorer))
+        score = np.nan if known is None else known[place[item]]
+        return 0.0 if np.isnan(score) else float(score)
+
+    for row in patches.itertuples():
         where = f"observations/confirm/patches.parquet: {row.item}"
         if not row.concept or concepts.get(row.item) != row.concept:
             raise PlanError(f"{where} has no picture of {row.concept} in confirm/items.csv")
         found, grid = len(row.activations), row.rows * row.columns
-        too_few = found < read.get((row.item, row.concept), 0)
+        too_few = found < of("tokens", row.item, row.concept)
         if too_few or ((row.rows or row.columns) and found != grid):
             raise PlanError(
                 f"{where} has {found} activations, in {row.rows} rows and {row.columns} columns"
             )
-        score, largest = scored.get((row.item, row.concept), 0.0), max(row.activations, default=0.0)
+        score, largest = of("probe", row.item, row.concept), max(row.activations, default=0.0)
         if score > 0 and largest < score * (1 - ROUNDING):
             raise PlanError(f"{where} has no activation as large as the score {score:g}")
-
-
-def _first(names: pd.Series | pd.Index) -> Iterator[str]:
-    return iter(sorted(names)[:1])

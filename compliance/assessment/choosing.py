@@ -62,7 +62,7 @@ def choose(plan: Plan, fit: FitObservations) -> Choices:
     pools = _pools(plan, fit, fit.search)
     random_pools = _pools(plan, fit, fit.random_search)
     probes = tuple(_select(plan, probe, pools[probe.concept]) for probe in plan.probes)
-    searched = Choices(
+    return Choices(
         probes=probes,
         random_probes=_found(
             _search(plan, _discover(plan, pool), f"random-search/{pool.concept}")
@@ -72,33 +72,26 @@ def choose(plan: Plan, fit: FitObservations) -> Choices:
         alternatives=tuple(
             found for pool in pools.values() for found in _alternatives(plan, _discover(plan, pool))
         ),
-        directions=(),
+        directions=fit_directions(plan, probes, fit),
         sparse_probes=tuple(
             found for pool in pools.values() for found in _sparse_probes(plan, pool)
         ),
         random_latents=tuple(_random_latents(plan, p, pools[p.concept]) for p in probes),
-        neighbours=(),
-        shifted_languages={},
+        neighbours=tuple(_neighbours(plan, probes, fit.neighbours)),
+        shifted_languages={p.concept: _shifted(plan, p, pools[p.concept]) for p in probes},
     )
-    return _refitted(plan, searched, fit, pools)
 
 
-def refit(plan: Plan, choices: Choices, fit: FitObservations) -> Choices:
-    """Compute anew all that needs no search; the latents that were searched stay as they are.
+def with_neighbours(plan: Plan, choices: Choices, neighbours: pd.DataFrame) -> Choices:
+    """The choices that `choose` makes of observations with this table of neighbours.
 
     Args:
         plan: The frozen plan.
-        choices: As `choose` made them.
-        fit: The same observations.
-
-    Returns:
-        The same choices, where nothing was altered: directions, weights of the sparse probes,
-        neighbours and shifted languages are new, the rest is the caller's.
-
-    Raises:
-        PlanError: The observations do not hold what the plan needs, or a latent is not planned.
+        choices: As `choose` made them of the same observations with another table.
+        neighbours: As read back from its file.
     """
-    return _refitted(plan, choices, fit, _pools(plan, fit, fit.search))
+    found = tuple(_neighbours(plan, choices.probes, neighbours))
+    return choices.model_copy(update={"neighbours": found})
 
 
 def select_features(plan: Plan, fit: FitObservations) -> tuple[LockedProbe, ...]:
@@ -137,7 +130,7 @@ def fit_directions(
     Raises:
         PlanError: An item with the region lacks a vector.
     """
-    stored = _vectors_by_kind(fit)
+    stored = _Vectors.of(fit)
     return tuple(
         direction
         for probe in probes
@@ -153,7 +146,7 @@ def linear_weights(
     Raises:
         PlanError: A direction does not have one coefficient for each item, or one lacks a vector.
     """
-    stored = _vectors_by_kind(fit)
+    stored = _Vectors.of(fit)
     items = {concept: fit_items(fit, concept) for concept in {d.concept for d in directions}}
     found = {}
     for one in directions:
@@ -164,7 +157,7 @@ def linear_weights(
                 f"{one.concept}/{one.variant}: {one.scorer} has {len(one.coefficients)} "
                 f"coefficients for {len(part)} fit items"
             )
-        weights = np.asarray(one.coefficients) @ _matrix(one.concept, one.features, part, stored)
+        weights = np.asarray(one.coefficients) @ stored.matrix(one.concept, one.features, part)
         found[one.scorer, one.concept, one.variant] = Linear(weights, one.bias)
     return found
 
@@ -279,6 +272,11 @@ class _Pool:
         return is_positive(self.items)
 
     @property
+    def groups(self) -> np.ndarray:
+        """Number of each item's group, in the order of their names: int64 [items]."""
+        return pd.factorize(self.items["group"].astype("str"), sort=True)[0]
+
+    @property
     def searchable(self) -> bool:
         """Both labels occur and a latent fired."""
         return self.items["label"].nunique() == 2 and self.scores.nnz > 0
@@ -313,11 +311,10 @@ class _Pool:
 def _pools(plan: Plan, fit: FitObservations, search: pd.DataFrame) -> dict[str, _Pool]:
     """By concept, in the plan's order."""
     offsets = np.concatenate([[0], np.cumsum([sae.d_sae for sae in plan.saes])])
-    by_concept = dict(list(search.groupby("concept")))
     found = {}
     for probe in plan.probes:
         items = fit_items(fit, probe.concept)
-        table = by_concept.get(probe.concept, search.iloc[:0])
+        table = search[search["concept"] == probe.concept]
         scores = _latent_matrix(table, items, offsets)
         found[probe.concept] = _Pool(probe.concept, items, scores, offsets)
     return found
@@ -326,7 +323,7 @@ def _pools(plan: Plan, fit: FitObservations, search: pd.DataFrame) -> dict[str, 
 def _latent_matrix(
     search: pd.DataFrame, items: pd.DataFrame, offsets: np.ndarray
 ) -> sparse.csr_matrix:
-    rows = pd.Index(items["item"]).get_indexer(search["item"])
+    rows = _places_of(search["item"], items["item"])
     saes, latents = search["sae"].to_numpy(np.int64), search["latent"].to_numpy(np.int64)
     known = (rows >= 0) & (saes < len(offsets) - 1)
     known &= latents < np.diff(offsets)[np.where(known, saes, 0)]
@@ -337,6 +334,14 @@ def _latent_matrix(
     found = sparse.csr_matrix((values, (rows, offsets[saes] + latents)), shape=shape)
     found.eliminate_zeros()
     return found
+
+
+def _places_of(names: pd.Series, among: pd.Series) -> np.ndarray:
+    """Where in a column without repetitions each name stands, int64 [n]; -1: nowhere."""
+    index = pd.Index(among.astype("str"))
+    if isinstance(names.dtype, pd.CategoricalDtype):  # each name is looked up once
+        return np.append(index.get_indexer(names.cat.categories), -1)[names.cat.codes]
+    return index.get_indexer(names)
 
 
 def _discover(plan: Plan, pool: _Pool) -> _Pool:
@@ -375,7 +380,7 @@ def _search(
     found = max_statistic(
         pool.scores,
         positive,
-        pool.items["group"].to_numpy(dtype=np.str_),
+        pool.groups,
         flips=plan.flips,
         seed=seed_of(plan.seed, seed_name),
     )
@@ -399,7 +404,7 @@ def _search(
 def _permuted(plan: Plan, pool: _Pool) -> LockedProbe | None:
     """The same search on labels that mean nothing; its flips are those of the search itself."""
     stream = np.random.RandomState(seed_of(plan.seed, f"permuted/{pool.concept}"))
-    labels = _swapped(pool.positive, pool.items["group"].to_numpy(dtype=np.str_), stream)
+    labels = _swapped(pool.positive, pool.groups, stream)
     return _search(plan, pool, f"search/{pool.concept}", labels)
 
 
@@ -415,8 +420,8 @@ def _swapped(positive: np.ndarray, groups: np.ndarray, stream: np.random.RandomS
     """
     found = positive.copy()
     uniform = defaultdict(list)
-    for group in np.unique(groups):
-        places = np.flatnonzero(groups == group)
+    order = np.argsort(groups, kind="stable")
+    for places in np.split(order, np.flatnonzero(np.diff(groups[order])) + 1):
         if positive[places].all() or not positive[places].any():
             uniform[len(places)].append(places)
         else:
@@ -498,32 +503,10 @@ def _random_latents(plan: Plan, probe: LockedProbe, pool: _Pool) -> RandomLatent
     )
 
 
-def _refitted(
-    plan: Plan, choices: Choices, fit: FitObservations, pools: Mapping[str, _Pool]
-) -> Choices:
-    probes = choices.probes
-    return Choices(
-        probes=probes,
-        random_probes=choices.random_probes,
-        permuted_probes=choices.permuted_probes,
-        alternatives=choices.alternatives,
-        directions=fit_directions(plan, probes, fit),
-        sparse_probes=tuple(_sparse_again(plan, s, pools) for s in choices.sparse_probes),
-        random_latents=choices.random_latents,
-        neighbours=tuple(_neighbours(plan, probes, fit)),
-        shifted_languages={p.concept: _shifted(plan, p, pools[p.concept]) for p in probes},
-    )
-
-
-def _sparse_again(plan: Plan, probe: SparseProbe, pools: Mapping[str, _Pool]) -> SparseProbe:
-    part = pools[probe.concept].of(probe.variant)
-    return _sparse_probe(plan, part, probe.scorer, probe.variant, probe.features)
-
-
 def _neighbours(
-    plan: Plan, probes: Sequence[LockedProbe], fit: FitObservations
+    plan: Plan, probes: Sequence[LockedProbe], neighbours: pd.DataFrame
 ) -> Iterator[Neighbour]:
-    table = fit.neighbours[fit.neighbours["cosine"] >= plan.neighbour_cosine]
+    table = neighbours[neighbours["cosine"] >= plan.neighbour_cosine]
     own = {(p.concept, f.sae, f.latent) for p in probes for f in p.features}
     for row in table.itertuples():
         if (row.concept, row.sae, row.latent) not in own:
@@ -557,7 +540,7 @@ def _directions(
     plan: Plan,
     probe: LockedProbe,
     items: pd.DataFrame,
-    stored: Mapping[tuple[str, str], pd.Series],
+    stored: "_Vectors",
 ) -> Iterator[Direction]:
     for variant in covered_variants(plan, probe.concept, items):
         part = items[of_variant(items, variant)]
@@ -580,11 +563,11 @@ def _direction(
     features: str,
     variant: Variant,
     items: pd.DataFrame,
-    stored: Mapping[tuple[str, str], pd.Series],
+    stored: "_Vectors",
 ) -> Direction:
     """One control, fitted on the items of one concept and variant."""
     concept = items["concept"].iloc[0]
-    x, positive = _matrix(concept, features, items, stored), is_positive(items)
+    x, positive = stored.matrix(concept, features, items), is_positive(items)
     if scorer.endswith("-means"):
         linear = fit_difference_of_means(x, positive)
         coefficients = difference_coefficients(positive)
@@ -603,25 +586,30 @@ def _direction(
     )
 
 
-def _vectors_by_kind(fit: FitObservations) -> dict[tuple[str, str], pd.Series]:
-    """Vectors by item, for each concept and kind of features."""
-    indexed = fit.vectors.set_index("item")
-    return {
-        key: part["vector"] for key, part in indexed.groupby(["concept", "features"], sort=False)
-    }
+@dataclass(frozen=True)
+class _Vectors:
+    """The vectors of the fit items, and where in their table those of one kind are."""
 
+    table: pd.DataFrame
+    rows: Mapping[tuple[str, str], np.ndarray]
+    """By concept and kind of features, int64."""
 
-def _matrix(
-    concept: str,
-    features: str,
-    items: pd.DataFrame,
-    stored: Mapping[tuple[str, str], pd.Series],
-) -> np.ndarray:
-    """One vector for each item in their order, float64 [n, d]."""
-    found = stored.get((concept, features), pd.Series(dtype=object)).reindex(items["item"])
-    if found.isna().any():
-        raise PlanError(
-            f"observations/fit/vectors.parquet: {found.index[int(np.argmax(found.isna()))]} "
-            f"has no {features} for {concept}"
-        )
-    return vectors(found)
+    @classmethod
+    def of(cls, fit: FitObservations) -> "_Vectors":
+        table = fit.vectors
+        return cls(table, table.groupby(["concept", "features"], sort=False).indices)
+
+    def matrix(self, concept: str, features: str, items: pd.DataFrame) -> np.ndarray:
+        """One vector for each item in their order, float64 [n, d].
+
+        Raises:
+            PlanError: An item has none.
+        """
+        rows = self.rows.get((concept, features), np.empty(0, dtype=np.int64))
+        places = _places_of(items["item"], self.table["item"].iloc[rows])
+        if (places < 0).any():
+            raise PlanError(
+                "observations/fit/vectors.parquet: "
+                f"{items['item'].iloc[int(np.argmax(places < 0))]} has no {features} for {concept}"
+            )
+        return vectors(self.table["vector"].iloc[rows[places]])

@@ -28,7 +28,14 @@ from scipy import sparse
 from scipy.special import stdtrit
 
 from compliance.assessment.numbers import absent, count
-from compliance.assessment.tables import ConfirmObservations, vectors
+from compliance.assessment.tables import (
+    ConfirmObservations,
+    StoredConfirm,
+    coded,
+    flat,
+    places_of,
+    vectors,
+)
 from compliance.errors import PlanError
 from compliance.records.finding import Result
 from compliance.records.observation import source_of
@@ -66,11 +73,16 @@ class Stratum:
 
     cosine: Floats
     norm_ratio: Floats
-    l0: list[NDArray[np.int64]]
-    """Latents that fired, of each token of each group."""
+    l0: NDArray[np.int32]
+    """Latents that fired on each token: [tokens], group after group."""
+
+    l0_group: NDArray[np.int64]
+    """The number of each token's group: [tokens]."""
 
 
-def fidelity(plan: Plan, confirm: ConfirmObservations, means: pd.DataFrame) -> Iterator[Result]:
+def fidelity(
+    plan: Plan, confirm: ConfirmObservations | StoredConfirm, means: pd.DataFrame
+) -> Iterator[Result]:
     """Every number of section 7, then how far each language lies below the reference.
 
     Args:
@@ -78,13 +90,17 @@ def fidelity(plan: Plan, confirm: ConfirmObservations, means: pd.DataFrame) -> I
         confirm: With fidelity, firing and losses.
         means: MEAN_COLUMNS, of the benign calibrate items.
     """
-    for part in (confirm.fidelity, confirm.firing, confirm.losses):
+    table, firing, losses = confirm.fidelity, confirm.firing, confirm.losses
+    for part in (table, firing, losses):
         _refuse_unplanned(plan, part)
-    facts = confirm.items.set_index("item")
-    table, losses = (_with_facts(plan, t, facts) for t in (confirm.fidelity, confirm.losses))
+    items = confirm.items
+    table, losses = (_with_facts(plan, part, items) for part in (table, losses))
+    del items
     seen = table["role"] == "image"
+    rendering = table["rendering"].astype("str")
     table = table.assign(
-        region=np.where(seen, "image", "read"), stratum=table["rendering"].where(seen, "read")
+        region=pd.Categorical(np.where(seen, "image", "read")),
+        stratum=pd.Categorical(rendering.where(seen, "read")),
     )
     gates = {(cell.modality, gate_stratum(plan, cell)) for cell in plan.cells}
     explained: dict[_Gate, Floats] = {}
@@ -101,7 +117,7 @@ def fidelity(plan: Plan, confirm: ConfirmObservations, means: pd.DataFrame) -> I
             if modality == _counted_under(plan, region):
                 here = {"language": language, "region": region, "source": source, "sae": sae}
                 tokens = int(_where(table, **here)["tokens"].sum())
-                fired = _where(confirm.firing, **here)
+                fired = _where(firing, **here)
                 yield from _firing(plan, f"{key}.{region}", int(sae), fired, tokens)
         if source == "neutral":
             lost = _where(losses, language=language, modality=modality, sae=sae)
@@ -189,17 +205,19 @@ def merged(tokens: Sequence[float], spread: Sequence[float], means: Floats) -> t
     return found, mean
 
 
-def _with_facts(plan: Plan, table: pd.DataFrame, facts: pd.DataFrame) -> pd.DataFrame:
-    unlisted = ~table["item"].isin(facts.index)
-    if unlisted.any():
+def _with_facts(plan: Plan, table: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
+    places = places_of(table["item"], items["item"])
+    if (places < 0).any():
         raise PlanError(
-            f"observations/confirm: {table['item'][unlisted].min()} is not in confirm/items.csv"
+            f"observations/confirm: {min(table['item'][places < 0])} is not in confirm/items.csv"
         )
-    mine = facts.loc[table["item"], ["group", "language", "modality", "rendering", "label"]]
-    has_neutral_text = plan.has_neutral_text
-    source = [source_of(label, has_neutral_text=has_neutral_text) for label in mine["label"]]
-    found = table.reset_index(drop=True)
-    return found.assign(**mine.drop(columns="label").reset_index(drop=True), source=source)
+    facts = items[["group", "language", "modality", "rendering"]].iloc[places]
+    codes, labels = coded(items["label"].iloc[places])
+    source = [source_of(label, has_neutral_text=plan.has_neutral_text) for label in labels]
+    kinds = sorted(set(source))
+    kind = np.array([kinds.index(one) for one in source], dtype=np.int8)
+    found = pd.concat([table.reset_index(drop=True), facts.reset_index(drop=True)], axis=1)
+    return found.assign(source=pd.Categorical.from_codes(kind[codes], kinds))
 
 
 def _where(table: pd.DataFrame, **values: object) -> pd.DataFrame:
@@ -229,8 +247,9 @@ def _stratum(rows: pd.DataFrame) -> Stratum:
     ordered = rows.sort_values(["group", "item", "role"])
     tokens = ordered["tokens"].to_numpy(dtype=np.float64)
     means, spread = vectors(ordered["mean"]), ordered["spread"].to_numpy()
-    l0 = [np.asarray(counts, dtype=np.int64) for counts in ordered["l0"]]
-    starts = np.flatnonzero(ordered["group"].to_numpy() != ordered["group"].shift().to_numpy())
+    l0, lengths = flat(ordered["l0"])
+    group, _ = coded(ordered["group"])
+    starts = np.flatnonzero(np.append(True, group[1:] != group[:-1]))
     ends = [*starts[1:], len(ordered)]
     parts = [slice(a, b) for a, b in zip(starts, ends, strict=True)]
     groups = [merged(tokens[p], spread[p], means[p]) for p in parts]
@@ -245,7 +264,8 @@ def _stratum(rows: pd.DataFrame) -> Stratum:
         means=np.stack([mean for _, mean in groups]),
         cosine=sums(ordered["cosine"].to_numpy()),
         norm_ratio=sums(ordered["norm_ratio"].to_numpy()),
-        l0=[np.concatenate(l0[p]) for p in parts],
+        l0=l0,
+        l0_group=np.repeat(np.arange(len(parts)), np.add.reduceat(lengths, starts)),
     )
 
 
@@ -385,11 +405,10 @@ def _kept(
 
 def _l0(own: Stratum) -> tuple[sparse.csr_matrix, Floats]:
     """How many tokens of each group have each number of latents: [groups, values], [values]."""
-    values, places = np.unique(np.concatenate(own.l0), return_inverse=True)
-    group = np.repeat(np.arange(len(own.l0)), [len(counts) for counts in own.l0])
-    ones = np.ones(len(places))
-    shape = (len(own.l0), len(values))
-    return sparse.csr_matrix((ones, (group, places)), shape), values.astype(np.float64)
+    values, places = np.unique(own.l0, return_inverse=True)
+    shape = (len(own.tokens), len(values))
+    counted = sparse.csr_matrix((np.ones(len(places)), (own.l0_group, places)), shape)
+    return counted, values.astype(np.float64)
 
 
 def _quantiles(counted: Floats, values: Floats, share: float) -> Floats:

@@ -11,10 +11,11 @@ The auditor makes it again from the observations in the pack::
 from collections.abc import Iterator, Mapping
 
 import numpy as np
+import pandas as pd
 
 from compliance.assessment.cells import reads_otherwise
 from compliance.assessment.choosing import choose, covered_variants, fit_items, is_positive
-from compliance.assessment.tables import FitObservations, fit_digest, of_variant
+from compliance.assessment.tables import FitObservations, fit_digest, of_variant, places_of
 from compliance.errors import StatisticsError
 from compliance.records.base import digest_of
 from compliance.records.observation import CALIBRATED
@@ -98,10 +99,11 @@ def _orientations(plan: Plan, fit: FitObservations) -> Iterator[Orientation]:
     counts = fit.scores[fit.scores["scorer"] == "tokens"]
     for probe in plan.probes:
         items = fit_items(fit, probe.concept)
-        count = counts[counts["concept"] == probe.concept].set_index("item")["score"]
+        count = counts[counts["concept"] == probe.concept]
         for variant in covered_variants(plan, probe.concept, items):
             part = items[of_variant(items, variant)]
-            scores, positive = count.loc[part["item"]].to_numpy(), is_positive(part)
+            read = places_of(part["item"], count["item"])
+            scores, positive = count["score"].to_numpy()[read], is_positive(part)
             upwards = auroc(scores[positive], scores[~positive]) >= 0.5
             sign = 1 if upwards else -1
             yield Orientation(concept=probe.concept, **variant._asdict(), sign=sign)
@@ -113,7 +115,10 @@ def _benign_scores(fit: FitObservations) -> dict[tuple[str, ...], np.ndarray]:
         (fit.items["split"] == CALIBRATE) & (fit.items["label"] == Label.NEGATIVE.value)
     ]
     facts = list(Variant._fields)
-    scores = fit.scores.merge(benign[["item", *facts]], on="item", validate="many_to_one")
+    places = places_of(fit.scores["item"], benign["item"])
+    known = fit.scores[places >= 0].reset_index(drop=True)
+    its_facts = benign[facts].iloc[places[places >= 0]].reset_index(drop=True)
+    scores = pd.concat([known, its_facts], axis=1)
     return {
         key: part.to_numpy(dtype=np.float64)
         for key, part in scores.groupby(["concept", "scorer", *facts])["score"]

@@ -26,7 +26,7 @@ from compliance.assessment.rates import (
     rates_by_format,
 )
 from compliance.assessment.robustness import left_out, repeats, shifts
-from compliance.assessment.tables import ConfirmObservations
+from compliance.assessment.tables import ConfirmObservations, StoredConfirm
 from compliance.assessment.transfer import transfer
 from compliance.assessment.verdicts import MEASURED_BY
 from compliance.records.finding import Result
@@ -51,11 +51,16 @@ class Measures:
     """
 
     def __init__(
-        self, plan: Plan, lock: Lock, confirm: ConfirmObservations, means: pd.DataFrame
+        self,
+        plan: Plan,
+        lock: Lock,
+        confirm: ConfirmObservations | StoredConfirm,
+        means: pd.DataFrame,
     ) -> None:
         self.plan = plan
         self.lock = lock
         self.confirm = confirm
+        self.shifts, self.repeats = confirm.shifts, confirm.repeats
         self.means = means
         self.cells = read_cells(plan, lock, confirm)
 
@@ -105,9 +110,9 @@ class Measures:
         yield from predictive(plan, data)
         yield from detectable(plan, data, reference)
         yield from misses(plan, self.lock, data)
-        yield from shifts(plan, data, self.confirm.shifts)
+        yield from shifts(plan, data, self.shifts)
         yield from left_out(plan, data)
-        yield from repeats(plan, data, self.confirm.repeats)
+        yield from repeats(plan, data, self.repeats)
         yield from appendix(data)
         yield from activity(plan, data)
 

@@ -1,17 +1,18 @@
 """Makes the plan: everything that can be chosen, before anything is measured."""
 
-import hashlib
-import heapq
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from fractions import Fraction
 from functools import partial
 from types import MappingProxyType
-from typing import Literal, TypeVar
+from typing import Literal
 
 import numpy as np
 
+from compliance.assessment.arms import interventions_of
+from compliance.assessment.drawing import drawn, drawn_items
+from compliance.assessment.sizes import refuse_too_large
 from compliance.errors import PlanError, StatisticsError
 from compliance.features.reading import FeatureList
 from compliance.records.audit import AuditConfig, Claims, FeatureFile, FeatureRef, ProbeConfig
@@ -60,8 +61,6 @@ UNFILLED: dict[str, Rendering] = {
 """Rendering of the planned cells of a concept that has no items in a modality: pictures of its own
 words are what could be made."""
 
-Drawn = TypeVar("Drawn")
-
 
 def make_plan(
     config: AuditConfig,
@@ -86,7 +85,8 @@ def make_plan(
         PlanError: A concept without a suite, or that two suites define differently; a feature
             the SAE does not have, or a list of another SAE's features; a group in two suites, or
             two suites of one name; too few benign items for the cut-off, items for the search or
-            latents for the random ones; or no items in any cell.
+            latents for the random ones; no items in any cell; or interventions that could show
+            nothing.
     """
     _refuse_shared_groups(suites)
     _refuse_shared_names(suites)
@@ -122,7 +122,11 @@ def make_plan(
     )
     _refuse_unmeasurable(plan, suites)
     _refuse_few_latents(plan)
-    return plan
+    if config.interventions is None:
+        return plan
+    return plan.model_copy(
+        update=interventions_of(config.interventions, plan, planned_items(plan, suites))
+    )
 
 
 def planned_items(plan: Plan, suites: Sequence[Suite]) -> dict[str, ChosenItems]:
@@ -155,7 +159,7 @@ def loss_items(plan: Plan, items: Sequence[Item]) -> list[Item]:
     return [
         items[place]
         for language in plan.languages
-        for place in _drawn_items(
+        for place in drawn_items(
             plan, "losses", items,
             lambda i, tag=language: (i.label, i.modality) == kinds and i.language == tag,
             plan.robustness.loss_items, name="group",
@@ -188,7 +192,7 @@ def _repeated(
         for probe in plan.probes
         for language in languages.get(probe.concept, ())
         for modality in dict.fromkeys(cell.modality for cell in plan.cells)
-        for place in _drawn_items(
+        for place in drawn_items(
             plan, "repeats", items,
             lambda i, form=(probe.concept, language, modality), probe=probe:
             (i.concept, i.language, i.modality) == form and _is_read(i.kind, probe),
@@ -205,36 +209,14 @@ def shifted_items(plan: Plan, choices: Choices, items: Sequence[Item]) -> list[I
     outlines, found = outlines_of(items), []
     for probe in plan.probes:
         groups = {item.group for item in outlines if item.concept == probe.concept}
-        drawn = set(_drawn(plan, "shifts", groups, plan.robustness.shifted_groups, key=str))
+        chosen = set(drawn(plan, "shifts", groups, plan.robustness.shifted_groups, key=str))
         languages = choices.shifted_languages.get(probe.concept, ())
         found += [
             items[place]
             for place, item in enumerate(outlines)
-            if item.concept == probe.concept and item.group in drawn and item.language in languages
+            if item.concept == probe.concept and item.group in chosen and item.language in languages
         ]
     return found
-
-
-def _drawn_items(
-    plan: Plan, what: str, items: Sequence[Item], wanted: Callable[[Outline], bool], number: int,
-    *, name: Literal["id", "group"],
-) -> list[int]:  # fmt: skip
-    """Places of the first of the items that are wanted, by the hash of that name."""
-    found = ((place, one) for place, one in enumerate(outlines_of(items)) if wanted(one))
-    drawn = _drawn(plan, what, found, number, key=lambda one: getattr(one[1], name))
-    return [place for place, _ in drawn]
-
-
-def _drawn(
-    plan: Plan, what: str, found: Iterable[Drawn], number: int, *, key: Callable[[Drawn], str]
-) -> list[Drawn]:
-    """The first by a hash that the plan's seed decides, so that nobody picks them."""
-
-    def place(one: Drawn) -> tuple[str, str]:
-        name = key(one)
-        return hashlib.sha256(f"{plan.seed}/{what}/{name}".encode()).hexdigest(), name
-
-    return heapq.nsmallest(number, found, key=place)
 
 
 def _sheet(concept: str, suites: Sequence[Suite]) -> ConceptSheet:
@@ -468,7 +450,9 @@ def _refuse_unknown_suites(config: AuditConfig, suites: Sequence[Suite]) -> None
 
 def _refuse_unmeasurable(plan: Plan, suites: Sequence[Suite]) -> None:
     """Cells that are half there, and cut-offs that could not be set, are found before a run."""
-    counts = _counts(plan, planned_items(plan, suites))
+    items = planned_items(plan, suites)
+    counts = _counts(plan, items)
+    refuse_too_large(plan, counts, len(items[CONFIRM]))
     covered = False
     for cell in plan.cells:
         discover, calibrate, confirm = (

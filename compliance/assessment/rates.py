@@ -153,7 +153,8 @@ def _hits(data: CellData) -> pd.Series | None:
     limit = data.limit("probe")
     if not data.measured or limit is None:
         return None
-    return pd.Series(data.positive["probe"].to_numpy() > limit, index=data.positive["group"])
+    groups = data.positive["group"].astype("str")
+    return pd.Series(data.positive["probe"].to_numpy() > limit, index=groups)
 
 
 def _suffix(scorer: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import pandas as pd
 
-from compliance.assessment.tables import read_table
+from compliance.assessment.tables import coded, flat, places_of, read_table
 from compliance.errors import NumberMismatch
 from compliance.records.plan import Plan
 
@@ -33,28 +33,55 @@ def token_differences(plan: Plan, files: Mapping[str, bytes]) -> Iterator[Number
         PlanError: A table cannot be read.
     """
     items, scores, tokens = (
-        read_table(files, f"confirm/{name}") for name in ("items.csv", "scores.csv", TABLE)
+        read_table(files, f"confirm/{name}", compact=True)
+        for name in ("items.csv", "scores.csv", TABLE)
     )
     pooling = {probe.concept: probe.pooling for probe in plan.probes}
-    words = items.loc[items["modality"] == "text", "item"]
-    scores = scores[scores["item"].isin(words)]
-    wide = scores[scores["scorer"].isin(("probe", "tokens"))].pivot(
-        index=["item", "concept"], columns="scorer", values="score"
+    concepts = sorted({*scores["concept"].cat.categories, *tokens["concept"].cat.categories})
+    keys, rows = (_keys(items, table, concepts) for table in (scores, tokens))
+    probe, count = (
+        np.flatnonzero((scores["scorer"] == scorer).to_numpy(dtype=bool) & (keys >= 0))
+        for scorer in ("probe", "tokens")
     )
-    wide = wide.reindex(columns=["probe", "tokens"])
-    rows = {(row.item, row.concept): row.activations for row in tokens.itertuples()}
-    for (item, concept), score, read in wide[wide["probe"].notna()].itertuples():
-        where = f"observations.confirm.tokens.{item}.{concept}"
-        activations = rows.pop((item, concept), None)
-        if activations is None:
+    number = scores["score"].to_numpy()
+    row_of = _found(keys[probe], rows)
+    reads = np.append(number[count], np.nan)[_found(keys[probe], keys[count])]
+    values, lengths = flat(tokens["activations"])
+    ends = np.cumsum(lengths)
+    for place, row, read in zip(probe, row_of, reads, strict=True):
+        concept = concepts[keys[place] % len(concepts)]
+        where = f"observations.confirm.tokens.{scores['item'].iat[place]}.{concept}"
+        score = float(number[place])
+        if row < 0:
             yield NumberMismatch(where, stored="nothing", computed=f"a score of {score:g}")
-        elif not _allowed(score, activations, read, pooling.get(concept, "")):
+            continue
+        activations = values[ends[row] - lengths[row] : ends[row]]
+        if not _allowed(score, activations, read, pooling.get(concept, "")):
             yield NumberMismatch(
                 where, stored=_largest(activations), computed=f"a score of {score:.9g}"
             )
-    for item, concept in rows:
+    for row in np.setdiff1d(np.arange(len(tokens)), row_of):
+        item, concept = tokens["item"].iat[row], tokens["concept"].iat[row]
         where = f"observations.confirm.tokens.{item}.{concept}"
         yield NumberMismatch(where, stored="activations", computed="no score in words")
+
+
+def _keys(items: pd.DataFrame, table: pd.DataFrame, concepts: list[str]) -> np.ndarray:
+    """A number for item and concept of each row, in their order, int64 [n]; -1: not in words."""
+    places = places_of(table["item"], items["item"])
+    words = np.append((items["modality"] == "text").to_numpy(dtype=bool), False)
+    codes, names = coded(table["concept"])
+    concept = np.array([concepts.index(name) for name in names], dtype=np.int64)
+    return np.where(words[places], places * len(concepts) + concept[codes], -1)
+
+
+def _found(wanted: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """Where each number stands among others, which rise but for those that are -1; -1: nowhere."""
+    order = np.flatnonzero(keys >= 0)
+    if not len(order):
+        return np.full(len(wanted), -1)
+    at = np.minimum(np.searchsorted(keys[order], wanted), len(order) - 1)
+    return np.where(keys[order][at] == wanted, order[at], -1)
 
 
 def _allowed(score: float, activations: np.ndarray, read: float, pooling: str) -> bool:
@@ -69,7 +96,7 @@ def _allowed(score: float, activations: np.ndarray, read: float, pooling: str) -
     if pooling in ("max", "last"):
         return bool(score == 0 or np.any(activations == np.float32(score)))
     upper = np.sort(activations[activations > 0].astype(np.float64))[::-1]
-    count = len(upper) if pd.isna(read) else int(read)
+    count = len(upper) if np.isnan(read) else int(read)
     if pooling == "top-5":
         count = min(TOP, count)
     most = upper[:count].sum() / max(count, 1)

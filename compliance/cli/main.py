@@ -32,12 +32,14 @@ COMMANDS = {
     "approve": ("sign", "Approve a pack: sign it in the role approver."),
     "verify": ("verify", "Check that a pack is complete, unchanged and recomputable."),
     "diff": ("diff", "Show what changed between two packs, with intervals."),
+    "compare": ("compare", "Show several subjects under one lock, side by side."),
     "gate": ("diff", "Fail when a new pack is worse than tolerated."),
     "archive": ("archive", "List, restore and check all versions that are kept."),
     "trail": ("trail", "Show the audit trail, state something in it, prove, check."),
     "redact": ("redact", "Make a copy of a pack for the public, a deployer or an authority."),
     "disclose": ("redact", "Disclose an item of a pack later, with its proof."),
     "card": ("card", "Write what a pack shows into a model's README."),
+    "monitor": ("monitor", "Check the event log of a model that is watched."),
     "law": ("law", "Show a provision: wording, dates, what evidence can show."),
 }
 """Module and one line of help for each command, in the order of use."""

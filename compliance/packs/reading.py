@@ -101,6 +101,17 @@ class OpenPack:
     def observation(self, path: str) -> bytes:
         return self._read(layout.OBSERVATIONS + path, limit=MAX_FILE)
 
+    def open_observation(self, path: str) -> BinaryIO:
+        """An observation file, to be read piece by piece."""
+        path = layout.OBSERVATIONS + path
+        if path not in self.folder.digests:
+            raise VerificationError(f"{path}: missing from the pack")
+        if self.folder.sizes[path] > MAX_FILE:
+            raise VerificationError(
+                f"{path}: {self.folder.sizes[path]} bytes long; at most {MAX_FILE} are read"
+            )
+        return open_regular(self.folder.root / path)
+
     def file(self, path: str) -> bytes:
         """Any file of the pack, such as ``data/law/provisions.yaml``."""
         return self._read(path, limit=layout.MAX_JSON_FILE)

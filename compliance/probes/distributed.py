@@ -1,8 +1,10 @@
 """Runs batches on a Ray cluster, with Ray Data; the same batches, and the same shards.
 
     staging = open_staging("s3://bucket/audit")
-    with connect(address):                          # None: a cluster of this machine alone
-        run = RayEngine(load, environment, reader, staging=staging)
+    with (
+        connect(address),                           # None: a cluster of this machine alone
+        RayEngine(load, environment, reader, staging=staging) as run,
+    ):
         for shard in observe(work, task, reader, folder, progress, run): ...
 
 Which items are run together is fixed before anything is sent. The batches that are missing are
@@ -12,6 +14,10 @@ into the staging folder. Ray Data holds back what is read and prepared while act
 driver takes each shard from the staging folder to its place as it comes, so that a run goes on
 with what is missing, whoever was lost: an actor, a node, or the driver.
 
+All passes of an audit go through one pipeline, so that actors load once. It begins with a task
+that follows a list of files, which the driver makes longer with each pass; a batch says which pass
+it is of, and actors read in the staging folder what that pass is to write.
+
 Ray itself starts lost actors and tasks again for as long as it takes. A batch that ends its
 process each time would be tried for ever; so each try leaves a mark in the staging folder, and
 after some of them (`TRIES`) the actor gives the batch up, and the run ends with its items' names.
@@ -20,9 +26,12 @@ after some of them (`TRIES`) the actor gives the batch up, and the run ends with
 from __future__ import annotations
 
 import io
+import json
 import logging
 import os
 import secrets
+import socket
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -65,6 +74,12 @@ FILE_BYTES = 16_000_000
 
 FILE_BATCHES = 64
 """Batches in one Parquet file at most."""
+
+CONNECTING_SECONDS = 10
+"""How long the head of a cluster may take to answer."""
+
+FOLLOWING_SECONDS = 0.2
+"""How often it is looked whether the driver has more to do."""
 
 _NAMED = 10
 """Items that a message names."""
@@ -149,8 +164,8 @@ def connect(address: str | None = None) -> Iterator[None]:
     """A cluster for as long as the block lasts.
 
     Args:
-        address: Of a cluster, such as ``auto`` on one of its nodes; None: one of this machine
-            alone, which ends with the block.
+        address: Of a cluster that this machine is a node of: ``auto``, or its head's host and
+            port; None: one of this machine alone, which ends with the block.
 
     Raises:
         ProbeError: Ray is not installed, or there is no cluster.
@@ -166,16 +181,34 @@ def connect(address: str | None = None) -> Iterator[None]:
     else:
         options |= {"address": address}
     try:
+        if address is not None:
+            _check_listening(address)
         ray.init(**options)
     except Exception as error:  # Ray raises ConnectionError, RuntimeError, ValueError and others
         raise ProbeError(
             f"no Ray cluster at {address or 'this machine'}: {error}",
-            hint="'ray status' on a node of it shows whether it runs",
+            hint="'ray status' on a node of it shows whether it runs; where a cluster asks for a "
+            "token, set RAY_AUTH_MODE=token",
         ) from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _check_listening(address: str) -> None:
+    """Ray asks a head that is not there for many minutes.
+
+    Raises:
+        OSError: Nothing listens there.
+        ValueError: It is no host and port.
+    """
+    from ray._private.services import canonicalize_bootstrap_address_or_die
+
+    host, _, port = canonicalize_bootstrap_address_or_die(address).rpartition(":")
+    if not port.isdecimal() or "/" in host:
+        raise ValueError("expected host:port, or auto")
+    socket.create_connection((host.strip("[]"), int(port)), CONNECTING_SECONDS).close()
 
 
 def _ray() -> Any:
@@ -192,7 +225,11 @@ def _ray() -> Any:
 
 
 class RayEngine:
-    """Gives the shards of batches, as `observe` asks for them. A cluster is connected."""
+    """Gives the shards of batches, as `observe` asks for them, in one pass or several.
+
+    A cluster is connected. Actors live from the first pass until the engine is closed, or until a
+    pass fails; as a context, it closes itself.
+    """
 
     def __init__(
         self, load: Callable[[], Reader], environment: Callable[[Reader], Environment],
@@ -219,6 +256,19 @@ class RayEngine:
         self.actors = actors
         self.tries = tries
         self.resources = {"num_cpus": cpus, "num_gpus": gpus}
+        self._pipeline: _Pipeline | None = None
+
+    def __enter__(self) -> RayEngine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the actors; another pass would start them anew."""
+        if self._pipeline is not None:
+            self._pipeline.close()
+            self._pipeline = None
 
     def __call__(self, batches: Iterable[Batch], task: Task) -> Iterator[tuple[int, bytes]]:
         """Shards by index, as they come.
@@ -232,25 +282,33 @@ class RayEngine:
             return
         self._check_room(ray)
         name = _folder_name(task, self._expected, next(iter(wanted.values())))
-        staging = self.staging.below(name)
+        staging, complete = self.staging.below(name), False
         try:
-            yield from self._shards(ray, wanted, task, staging)
+            yield from self._shards(ray, wanted, task, name, staging)
+            complete = True
         except OSError as error:
             raise StorageError(f"{self.staging.url}: staging was lost: {error}") from error
+        finally:
+            if not complete:  # what is left of it would come in the next pass
+                self.close()
         staging.remove()
 
     def _shards(
-        self, ray: Any, wanted: dict[int, Batch], task: Task, staging: Staging
+        self, ray: Any, wanted: dict[int, Batch], task: Task, name: str, staging: Staging
     ) -> Iterator[tuple[int, bytes]]:
+        from ray import cloudpickle
+
         yield from _finished(wanted, staging)  # by an earlier start
         staging.remove("batches")
         staging.remove("tries")
         if not wanted:
             return
-        paths = _write_batches(wanted.values(), staging)
-        rows = iter(self._pipeline(ray, paths, task, staging).iter_rows())
+        staging.write(cloudpickle.dumps(task), "task")
+        files = _write_batches(wanted.values(), staging)
         try:
-            for row in rows:
+            if self._pipeline is None:
+                self._pipeline = self._started(ray)
+            for row in self._pipeline.rows_of(name, files, len(wanted)):
                 if row["failure"]:
                     raise _given_up(wanted[row["index"]], row)
                 yield from _taken(wanted.pop(row["index"]), staging)
@@ -260,22 +318,25 @@ class RayEngine:
                 f"the cluster failed with {len(wanted)} batches to go: {_last_line(error)}",
                 hint="run the same command again; what is finished is kept",
             ) from error
-        finally:
-            rows.close()
 
-    def _pipeline(self, ray: Any, paths: list[str], task: Task, staging: Staging) -> Any:
+    def _started(self, ray: Any) -> _Pipeline:
         made = {
-            "load": self.load, "environment": self.environment, "task": task, "staging": staging,
+            "load": self.load, "environment": self.environment, "staging": self.staging,
             "expected": self._expected, "threads": torch.get_num_threads(), "tries": self.tries,
         }  # fmt: skip
         outfit = ray.put(_outfit(self.reader.subject))
         pool = ray.data.ActorPoolStrategy(min_size=1, max_size=self.actors)
+        feed = f"feed-{secrets.token_hex(8)}"
+        given = {"staging": self.staging, "outfit": outfit, "feed": feed}
         with _context(ray):
-            batches = ray.data.read_parquet(paths, filesystem=staging.files, **_PREPARING)
-            prepared = batches.map(_prepare, fn_kwargs={"outfit": outfit}, **_PREPARING)
-            return prepared.map(
+            listed = ray.data.from_items([{"feed": feed}]).flat_map(
+                _follow, fn_kwargs={"staging": self.staging}, num_cpus=0
+            )
+            prepared = listed.flat_map(_prepared, fn_kwargs=given, **_PREPARING)
+            observed = prepared.map(
                 _Observer, fn_constructor_kwargs=made, compute=pool, **self.resources
             )
+        return _Pipeline(observed, self.staging, feed)
 
     def _check_room(self, ray: Any) -> None:
         """Ray would wait for ever."""
@@ -294,11 +355,49 @@ class RayEngine:
             )
 
 
+class _Pipeline:
+    """Actors that wait for batches, and the list of files that they get them from."""
+
+    def __init__(self, observed: Any, staging: Staging, feed: str) -> None:
+        self._staging, self._feed, self._listed = staging, feed, 0
+        # a row is not held back until another one comes: that may be in another pass
+        tables = observed.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+        self._tables = iter(tables)
+
+    def rows_of(self, name: str, files: Iterable[str], number: int) -> Iterator[dict[str, Any]]:
+        """What became of each batch of a pass, whose files lie in the folder of that name."""
+        for file in files:
+            self._list({"pass": name, "file": file})
+        while number > 0:
+            for row in next(self._tables).to_pylist():
+                number -= 1
+                yield row
+        self._staging.write(b"", self._feed, f"done-{name}")
+
+    def close(self) -> None:
+        """Let the tasks end, and the actors with them."""
+        try:
+            self._list(None)
+            self._tables.close()
+            self._staging.remove(self._feed)
+        except OSError:  # staging was lost, which the pass has said
+            logging.getLogger(__name__).debug("staging was not cleared", exc_info=True)
+
+    def _list(self, entry: dict[str, str] | None) -> None:
+        data = json.dumps(entry).encode()
+        self._staging.write(data, self._feed, _place(self._listed))
+        self._listed += 1
+
+
+def _place(number: int) -> str:
+    """Name of an entry of a pipeline's list of files."""
+    return f"entry-{number:06d}.json"
+
+
 def _context(ray: Any) -> Any:
     """One batch is one block, so that it is what is sent, begun again and counted."""
     context = ray.data.DataContext.get_current().copy()
     context.target_max_block_size = context.target_min_block_size = 1
-    context.use_datasource_v2 = False  # it takes two processes more to list files and read footers
     context.enable_progress_bars = context.print_on_execution_start = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     return ray.data.DataContext.current(context)
@@ -346,16 +445,15 @@ def _last_line(error: Exception) -> str:
 
 def _write_batches(batches: Iterable[Batch], staging: Staging) -> list[str]:
     """Write descriptions into Parquet files; a few megabytes of them are held at a time."""
-    paths: list[str] = []
+    names: list[str] = []
     rows: list[dict[str, Any]] = []
     size = 0
 
     def flush() -> None:
         sink = io.BytesIO()
         pq.write_table(pa.Table.from_pylist(rows, schema=_COLUMNS), sink, row_group_size=1)
-        name = f"batches-{len(paths):05d}.parquet"
-        staging.write(sink.getvalue(), "batches", name)
-        paths.append(staging.path("batches", name))
+        names.append(f"batches-{len(names):05d}.parquet")
+        staging.write(sink.getvalue(), "batches", names[-1])
         rows.clear()
 
     for batch in batches:
@@ -366,7 +464,7 @@ def _write_batches(batches: Iterable[Batch], staging: Staging) -> list[str]:
             size = 0
     if rows:
         flush()
-    return paths
+    return names
 
 
 def _described(batch: Batch) -> dict[str, Any]:
@@ -422,6 +520,39 @@ def _preparer(outfit: Any) -> _NodePreparer:
     return _NodePreparer(_ray().get(outfit))
 
 
+def _follow(row: dict[str, str], staging: Staging) -> Iterator[dict[str, str]]:
+    """Files as the driver lists them, until it says that there are no more.
+
+    Begun anew, it gives the same from the first one on, as Ray expects of a task.
+    """
+    number = 0
+    while True:
+        try:
+            entry = json.loads(staging.read(row["feed"], _place(number)))
+        except FileNotFoundError:
+            time.sleep(FOLLOWING_SECONDS)
+            continue
+        if entry is None:
+            return
+        yield entry
+        number += 1
+
+
+def _prepared(
+    row: dict[str, str], staging: Staging, outfit: Any, feed: str
+) -> Iterator[dict[str, Any]]:
+    """Batches of a file as actors take them."""
+    below = staging.below(row["pass"])
+    try:
+        with below.files.open(below.path("batches", row["file"])) as source:
+            for one in pq.ParquetFile(source).iter_batches(batch_size=1):
+                for described in one.to_pylist():
+                    yield {"pass": row["pass"], **_prepare(described, outfit)}
+    except FileNotFoundError:  # a task that Ray begins anew may come after its pass
+        if f"done-{row['pass']}" not in staging.names(feed):
+            raise
+
+
 def _prepare(row: dict[str, Any], outfit: Any) -> dict[str, Any]:
     """From a description to what an actor takes."""
     from ray import cloudpickle
@@ -458,16 +589,15 @@ class _Observer:
 
     def __init__(
         self, load: Callable[[], Reader], environment: Callable[[Reader], Environment],
-        task: Task, staging: Staging, expected: Mapping[str, str], threads: int, tries: int,
+        staging: Staging, expected: Mapping[str, str], threads: int, tries: int,
     ) -> None:  # fmt: skip
         torch.set_num_threads(threads)  # sums are split by it; Ray sets it to the actor's cores
-        self._task, self._digest, self._staging = task, task.digest, staging
-        self._tries = tries
+        self._all, self._tries = staging, tries
+        self._name = ""
         self._refusal = {}
         try:
-            reader = load()
-            self._reader = replace(reader, random=random_saes(reader.saes, task.plan.seed))
-            self._refusal = _difference(_conditions(reader, environment), expected)
+            self._reader = load()
+            self._refusal = _difference(_conditions(self._reader, environment), expected)
         except ComplianceError as error:
             self._refusal = _failed(f"a node cannot load what it needs: {error}", error.hint)
 
@@ -475,8 +605,23 @@ class _Observer:
         failure = self._refusal or self._tried(row)
         return {"index": row["index"], "failure": "", "hint": "", **failure}
 
+    def _take_up(self, name: str) -> None:
+        """Turn to the pass of a batch, if it is another one than before."""
+        if name == self._name:
+            return
+        from ray import cloudpickle
+
+        self._staging = self._all.below(name)
+        self._task = cloudpickle.loads(self._staging.read("task"))
+        self._digest = self._task.digest
+        if not self._name:  # all passes have one plan, and with it one seed
+            random = random_saes(self._reader.saes, self._task.plan.seed)
+            self._reader = replace(self._reader, random=random)
+        self._name = name
+
     def _tried(self, row: dict[str, Any]) -> dict[str, str]:
         """Run a batch until it is done or has been begun too often, here or elsewhere."""
+        self._take_up(row["pass"])
         last, begun = "its process ended each time", _begun(self._staging, row["index"])
         while begun < self._tries:
             mark = f"shard-{row['index']:05d}.{secrets.token_hex(8)}"

@@ -82,6 +82,12 @@ _FAMILIES = {
 }
 """Places inside a block by ``model_type``: module and side."""
 
+_ORDER = (
+    "hook_resid_pre", "attn.hook_z", "hook_attn_out", "hook_resid_mid", "mlp.hook_in",
+    "hook_mlp_out", "hook_resid_post",
+)  # fmt: skip
+"""Places of a block as it passes them."""
+
 READ_ONLY = "hook_resid_mid"
 """Can be read, not replaced: see ``can_replace``."""
 
@@ -216,30 +222,67 @@ def can_replace(model: nn.Module, hook_name: str) -> bool:
     return not resolve(model, hook_name).hook_name.endswith(READ_ONLY)
 
 
+def is_reached(hook_name: str, changed: str) -> bool:
+    """Whether a change at one place of the text stream can be seen at another: it is no earlier."""
+
+    def order(name: str) -> tuple[int, int]:
+        number, place = _split(name)
+        return (-1, 0) if number is None else (number, _ORDER.index(place))
+
+    return order(hook_name) >= order(changed)
+
+
 @contextmanager
 def replaced(
-    model: nn.Module, hook_name: str, change: Callable[[Tensor], Tensor]
+    model: nn.Module, hook_name: str, change: Callable[[Tensor], Tensor], *, runs: int | None = 1
 ) -> Iterator[None]:
     """Let the model go on from ``change(x)`` in place of what stands at a place.
 
     Args:
-        model: A transformers model in evaluation mode, run once inside the ``with``.
+        model: A transformers model in evaluation mode.
         hook_name: SAELens' name of the place.
         change: Takes and gives ``[batch, position, d]``, and leaves what it takes as it is.
+        runs: How often the model is run inside the ``with``; None: once or more, as it is when
+            text is generated.
 
     Raises:
         SaeError: The model has no such place, or it can only be read.
-        ProbeError: The place was not passed exactly once, or holds no activations.
+        ProbeError: The place was not passed once a run, or holds no activations.
     """
-    site = resolve(model, hook_name)
     if not can_replace(model, hook_name):
         raise SaeError(
             f"{hook_name}: can be read and not replaced, since the model keeps a copy of its own"
         )
-    passed: list[Any] = []
+    with _on_the_way(model, hook_name, change, runs):
+        yield
+
+
+@contextmanager
+def watched(
+    model: nn.Module, hook_name: str, look: Callable[[Tensor], None], *, runs: int | None = 1
+) -> Iterator[None]:
+    """Show ``look`` what stands at a place, and let the model go on as it is.
+
+    Arguments and errors are those of `replaced`; a place that can only be read will do.
+    """
+
+    def same(x: Tensor) -> Tensor:
+        look(x)
+        return x
+
+    with _on_the_way(model, hook_name, same, runs):
+        yield
+
+
+@contextmanager
+def _on_the_way(
+    model: nn.Module, hook_name: str, change: Callable[[Tensor], Tensor], runs: int | None
+) -> Iterator[None]:
+    site, passed = resolve(model, hook_name), 0
 
     def changed(value: Any) -> Any:
-        passed.append(value)
+        nonlocal passed
+        passed += 1
         first = value[0] if isinstance(value, tuple) else value
         if not isinstance(first, Tensor) or first.ndim != 3:
             raise ProbeError(f"{hook_name}: holds {type(first).__name__}, expected activations")
@@ -250,7 +293,8 @@ def replaced(
         yield
     finally:
         handle.remove()
-    _check_once(site, passed)
+    if passed != runs and (runs is not None or not passed):
+        raise _passed_other(site, passed, runs)
 
 
 class _AllSeen(Exception):  # noqa: N818 -- it ends a run early and is not an error
@@ -313,13 +357,14 @@ def _attach_change(site: Site, changed: Callable[[Any], Any]) -> torch.utils.hoo
     return site.module.register_forward_hook(after)
 
 
-def _check_once(site: Site, seen: list[Any]) -> None:
-    if len(seen) != 1:
-        raise ProbeError(
-            f"{_place(site)}: was passed {len(seen)} times in one run, expected once",
-            hint="compiled models, replayed CUDA graphs and fused layers skip hooks; "
-            "load the model plainly",
-        )
+def _passed_other(site: Site, passed: int, runs: int | None) -> ProbeError:
+    expected = {None: "once or more", 1: "once"}.get(runs, f"{runs} times")
+    where = "one run" if runs == 1 else "all runs"
+    return ProbeError(
+        f"{_place(site)}: was passed {passed} times in {where}, expected {expected}",
+        hint="compiled models, replayed CUDA graphs and fused layers skip hooks; "
+        "load the model plainly",
+    )
 
 
 def _place(site: Site) -> str:
@@ -328,7 +373,8 @@ def _place(site: Site) -> str:
 
 def _check(site: Site, seen: list[Any], input_ids: Tensor | None, mask: Tensor | None) -> None:
     place = _place(site)
-    _check_once(site, seen)
+    if len(seen) != 1:
+        raise _passed_other(site, len(seen), 1)
     value = seen[0]
     of_text = input_ids is not None and not site.hook_name.startswith(VISION)
     shapes = value.shape[:2] == input_ids.shape if of_text and isinstance(value, Tensor) else True

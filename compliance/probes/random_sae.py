@@ -71,13 +71,14 @@ def _largest(pre: Tensor, counts: Tensor) -> Fired:
 def random_sae(sae: Sae, *, seed: int) -> RandomSae:
     """Directions from numpy's frozen ``RandomState`` stream, each scaled to norm 1."""
     stream = np.random.RandomState(seed)
-    blocks = []
-    for first in range(0, sae.facts.d_sae, ROWS_AT_ONCE):
-        rows = min(ROWS_AT_ONCE, sae.facts.d_sae - first)
-        drawn = stream.standard_normal((rows, sae.facts.d_in))
-        blocks.append((drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float32))
     like = sae.tensors["W_dec"]
-    return RandomSae(sae, torch.from_numpy(np.concatenate(blocks)).to(like.device, like.dtype))
+    # Filled block by block: joining the blocks would hold all directions twice.
+    directions = like.new_empty(sae.facts.d_sae, sae.facts.d_in)
+    for block in directions.split(ROWS_AT_ONCE):
+        drawn = stream.standard_normal(block.shape)
+        drawn /= np.linalg.norm(drawn, axis=1, keepdims=True)
+        block.copy_(torch.from_numpy(drawn.astype(np.float32)))
+    return RandomSae(sae, directions)
 
 
 def random_saes(saes: Sequence[Sae], seed: int) -> tuple[RandomSae, ...]:

@@ -51,6 +51,9 @@ made; those of a file stay where they are, mapped, unless they are cast."""
 CACHED = 2**21
 """Numbers in one block of latents on a CPU, so that they are looked through in its cache."""
 
+FIRST_TIMES_K = 16
+"""Columns of a TopK SAE that are looked at first, as a multiple of k: fewer rule out too little."""
+
 _ENCODER = ("W_enc", "b_enc")
 _DECODER = ("W_dec", "b_dec")
 _TENSORS = {
@@ -172,6 +175,29 @@ class Sae:
         if self.config.is_transcoder:
             return self._with_skip(out, x)
         return self._uncentred(self._denormalised(out, x), x)
+
+    def moved(self, change: Tensor, latents: Sequence[int], x: Tensor) -> Tensor:
+        """By how much `decode` moves when some latents change; exactly 0 where none does.
+
+        Args:
+            change: ``[n, len(latents)]``, what is added to each of them.
+            latents: Their indices.
+            x: The activations they were read from, ``[n, d_in]``.
+
+        Returns:
+            ``[n, d_in]``; of a transcoder ``[n, d_out]`` at ``config.hook_name_out``.
+        """
+        chosen = list(latents)
+        if self._rescales:
+            change = change / self._decoder_norms[chosen]
+        out = change @ self.tensors["W_dec"][chosen]
+        if self.config.is_transcoder:
+            return out
+        if self.config.normalisation == "constant_norm_rescale":
+            return out / self._norm_factor(self._centred(self._inputs(x)))
+        if self.config.normalisation == "layer_norm":
+            return out * self._centred(self._inputs(x)).std(dim=-1, keepdim=True)
+        return out
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """``decode(encode(x), x)``: what ``sae_lens.SAE.forward`` gives."""
@@ -296,12 +322,12 @@ class Sae:
         sizes = self._sizes(chosen)
         largest, slack = sizes.new_full((len(flat), k), -torch.inf), sizes.new_zeros(len(flat), 1)
         may = sizes > 0
-        width = max(64 * k, min(d_sae // 8, CACHED // max(1, len(flat))))
-        for first in range(0, d_sae, width):
-            rows = torch.nonzero(may.any(dim=1)).flatten()
-            if not len(rows):
-                break
+        first = 0
+        while first < d_sae and len(rows := torch.nonzero(may.any(dim=1)).flatten()):
+            # Short at first, since most rows are done with soon, and the longer the fewer are left.
+            width = max(FIRST_TIMES_K * k, min(first // 2, CACHED // len(rows)))
             seen = self._sizes(self._before_top(flat[rows], slice(first, first + width)))
+            first += width
             largest[rows] = torch.cat([largest[rows], seen], dim=1).topk(k, dim=1).values
             slack[rows] = torch.maximum(slack[rows], _slack(seen))
             may &= sizes >= largest[:, -1:] - slack

@@ -151,6 +151,22 @@ def load_subject(config: SubjectConfig, folder: Path, *, pictures: bool = True) 
         return _load(config, folder, pictures)
 
 
+def facts_of(model: PreTrainedModel, path: Path) -> ModelFacts:
+    """Facts of a model that somebody else loaded.
+
+    Args:
+        model: As transformers gives it.
+        path: The folder or ``.gguf`` file that it was loaded from.
+
+    Raises:
+        SubjectError: It is not there, not whole, or holds a pickle.
+    """
+    source = _Source(name=path.resolve().name, revision=None, path=path)
+    is_gguf = path.suffix == ".gguf"
+    files = _check_gguf(path)[0] if is_gguf else _check_folder(path, source.name)
+    return _facts(source, model, files, templated=False)
+
+
 def device_name(device: torch.device) -> str:
     """What a run computes on, as its environment records it: ``cpu``, or a GPU with what it is."""
     if device.type != "cuda":

@@ -174,8 +174,16 @@ class _Turn:
     """Whether the item's picture stands in it, after the words."""
 
 
-def render(item: Item, tokenizer: PreTrainedTokenizerBase, chat: Chat) -> Rendered:
+def render(
+    item: Item, tokenizer: PreTrainedTokenizerBase, chat: Chat, *, to_answer: bool = False
+) -> Rendered:
     """The item's text as the tokenizer is given it, and whose words stand where.
+
+    Args:
+        item: What is written.
+        tokenizer: Of the model.
+        chat: How the model's input is written.
+        to_answer: Whether what the model is to write next is the assistant's reply.
 
     Raises:
         ProbeError: The chat template refuses or rewrites it, or does not hold its picture once.
@@ -183,8 +191,9 @@ def render(item: Item, tokenizer: PreTrainedTokenizerBase, chat: Chat) -> Render
     turns = _turns(item)
     if chat.template is None:
         text, spans = _plain(turns, chat)
+        text += _BETWEEN if to_answer else ""
     else:
-        text, spans = _templated(item, turns, tokenizer, chat)
+        text, spans = _templated(item, turns, tokenizer, chat, to_answer=to_answer)
     expected = int(item.image is not None)
     if chat.placeholder is not None and (found := text.count(chat.placeholder)) != expected:
         raise ProbeError(
@@ -205,7 +214,7 @@ def encode(
         each token of a content and the one after its last, as in ``Prepared.places``.
     """
     encoded = _encoded(rendered, tokenizer)
-    special, ids = _special_ids(tokenizer), tuple(encoded["input_ids"])
+    special, ids = special_ids(tokenizer), tuple(encoded["input_ids"])
     places = np.array(encoded["offset_mapping"], dtype=np.int32).reshape(-1, 2)
     start, end = places.T.copy()
     free = np.array([token not in special for token in ids], dtype=bool)
@@ -284,7 +293,7 @@ def _turns(item: Item) -> list[_Turn]:
 
 
 @lru_cache(maxsize=1)  # a Gemma has six thousand added tokens
-def _special_ids(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+def special_ids(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
     """Control tokens, named or not; an unknown word is content, unless its token ends texts too."""
     added = tokenizer.added_tokens_decoder.items()
     found = {*tokenizer.all_special_ids, *(index for index, token in added if token.special)}
@@ -307,7 +316,12 @@ def _plain(turns: Sequence[_Turn], chat: Chat) -> tuple[str, list[Span]]:
 
 
 def _templated(
-    item: Item, turns: Sequence[_Turn], tokenizer: PreTrainedTokenizerBase, chat: Chat
+    item: Item,
+    turns: Sequence[_Turn],
+    tokenizer: PreTrainedTokenizerBase,
+    chat: Chat,
+    *,
+    to_answer: bool,
 ) -> tuple[str, list[Span]]:
     template = chat.template or ""
     if "strftime_now" in template:
@@ -319,7 +333,7 @@ def _templated(
             for turn, one in zip(turns, words, strict=True)
         ]
         try:
-            return apply_template(said, tokenizer, template)
+            return apply_template(said, tokenizer, template, to_answer=to_answer)
         except Exception as error:  # a template is a program, and raises what it likes
             raise ProbeError(
                 f"item {item.id}: the model's chat template refuses it: {error}",
@@ -340,16 +354,24 @@ def _templated(
 
 
 def apply_template(
-    turns: Sequence[Mapping[str, Any]], tokenizer: PreTrainedTokenizerBase, template: str
+    turns: Sequence[Mapping[str, Any]],
+    tokenizer: PreTrainedTokenizerBase,
+    template: str,
+    *,
+    to_answer: bool = False,
 ) -> str:
     """Write turns as a chat template says, which is a stranger's program in Jinja's sandbox.
+
+    With ``to_answer`` the head of the assistant's turn follows.
 
     Raises:
         TimeoutError: It does not come to an end in time. Only the main thread can be stopped.
         Exception: Whatever the template raises.
     """
     with _in_time(TEMPLATE_SECONDS):
-        return tokenizer.apply_chat_template(list(turns), chat_template=template, tokenize=False)
+        return tokenizer.apply_chat_template(
+            list(turns), chat_template=template, tokenize=False, add_generation_prompt=to_answer
+        )
 
 
 @contextmanager

@@ -162,14 +162,138 @@ class TimeStamps(Record):
     """Its address, such as ``https://tsa.example/tsr``."""
 
 
+Dose = Annotated[float, Field(ge=-100, le=100)]
+
+
+class Interventions(Record):
+    """What is changed inside the model after the lock, and on how much (PROTOCOL section 9).
+
+    The features of a locked probe are set to multiples of their peak, and the model's odds between
+    an item's two replies are read. In a plan everything is filled in.
+    """
+
+    concepts: tuple[Slug, ...] = ()
+    """Absent: every planned concept whose positives have two replies to choose from."""
+
+    languages: tuple[Language, ...] = ()
+    """Absent: all languages of the audit."""
+
+    doses: Annotated[tuple[Dose, ...], Field(max_length=20)] = (-1, 0, 1, 2, 4)
+    """Multiples of a feature's peak: the 99th percentile of its activations on the positives and
+    hard negatives of calibrate. 0 ablates it; the slope is over 0, 1 and 2, which must be there."""
+
+    region: Literal["read", "user", "assistant", "last", "image"] = "read"
+    """Tokens that are changed, those of the replies included; ``read``: all content, ``last``: the
+    last token that both replies follow. In neutral text all content is changed."""
+
+    groups: Count = 20
+    """Confirm groups of each concept that are run, in every language, at most."""
+
+    matched_groups: Count = 4
+    """Calibrate groups of each concept, in the reference language, on which controls are brought
+    to the divergence of the dose 1."""
+
+    neutral_items: Annotated[int, Field(ge=0)] = 8
+    """Neutral texts of each language for side effects; and positives of each other concept."""
+
+    random_latents: Annotated[int, Field(ge=19, le=9999)] = 99
+    """Latents of the same SAE that are set in place of the probe's, drawn among those that are
+    active on the same items."""
+
+    capability_items: Annotated[int, Field(ge=0)] = 20
+    """Of each language, from the small set of tasks that comes with the software."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> "Interventions":
+        if missing := {0, 1, 2} - set(self.doses):
+            raise ValueError(f"doses: {min(missing)} is missing; the slope is over 0, 1 and 2")
+        for name in ("concepts", "languages", "doses"):
+            if len(set(getattr(self, name))) != len(getattr(self, name)):
+                raise ValueError(f"{name}: one stands there twice")
+        return self
+
+
+class SecondModel(Record):
+    """Another model that is asked in the place of the changed one, such as a fine-tune."""
+
+    model: Annotated[str, Field(min_length=1)]
+    """Hub id or local folder, as `SubjectConfig.model`; with the subject's own vocabulary."""
+
+    revision: str | None = None
+
+
+class JudgeConfig(Record):
+    """What judges replies in the place of phrases: a model that is asked, or a plug."""
+
+    model: Annotated[str, Field(min_length=1)] | None = None
+    """Hub id or local folder of a language model that is asked yes or no."""
+
+    revision: str | None = None
+    plug: Annotated[str, Field(min_length=1)] | None = None
+    """Name of an entry point of the group ``compliance.judges``."""
+
+    limit: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    """A reply counts where its score, from 0 to 1, is above this."""
+
+    @model_validator(mode="after")
+    def _one(self) -> "JudgeConfig":
+        if (self.model is None) == (self.plug is None):
+            raise ValueError("give either 'model' or 'plug'")
+        if self.plug is not None and self.revision is not None:
+            raise ValueError("'revision' belongs to 'model'")
+        return self
+
+
+class Mitigation(Record):
+    """One study: how often the model behaves so before and after something is suppressed."""
+
+    name: Slug
+    behaviour: Slug
+    """Concept of a planned probe whose suite defines a behaviour in ``behaviours.yaml``."""
+
+    by: Literal["feature", "dense"] | SecondModel = "feature"
+    """What makes the difference: the locked probe's features set to ``dose``, the direction of the
+    control ``dense-means`` in the reference language removed, or another model."""
+
+    dose: Dose = 0
+    """Multiple of a feature's peak; another than 0 needs ``interventions``, which find peaks."""
+
+    items: Count = 40
+    """Confirm groups that are asked at most, in every language; so many of hard negatives too."""
+
+    max_new_tokens: Annotated[int, Field(ge=1, le=1024)] = 48
+    """Tokens of a reply at most."""
+
+    neutral_items: Annotated[int, Field(ge=1)] = 8
+    """Neutral texts of each language, for side effects."""
+
+    capability_items: Annotated[int, Field(ge=1)] = 20
+    """Of each language, from the small set of tasks that comes with the software."""
+
+    judge: JudgeConfig | None = None
+    """Absent: the phrases of ``behaviours.yaml`` judge."""
+
+    @model_validator(mode="after")
+    def _dose_of_features(self) -> "Mitigation":
+        if self.dose and self.by != "feature":
+            raise ValueError("dose: only features have one")
+        return self
+
+
 class AuditConfig(Record):
     """``audit.yaml``. Everything omitted has the default shown here, and the plan prints it."""
 
     system: str = "system.yaml"
     subject: SubjectConfig
     suites: Annotated[tuple[str, ...], Field(min_length=1)]
-    probes: Annotated[tuple[ProbeConfig, ...], Field(min_length=1)]
-    languages: Annotated[tuple[Language, ...], Field(min_length=1)]
+    locked_by: Annotated[str, Field(min_length=1)] | None = None
+    """A pack, folder or ZIP relative to ``audit.yaml``, of an audit of another model: this one runs
+    under its lock. Of the keys below, those that are absent are taken from its plan."""
+
+    probes: tuple[ProbeConfig, ...] = ()
+    """At least one, as of ``languages``, unless ``locked_by`` names a pack."""
+
+    languages: tuple[Language, ...] = ()
     modalities: Annotated[tuple[Modality, ...], Field(min_length=1)] = ("text",)
     claims: Claims = Claims()
     alpha: Fraction01 = 0.01
@@ -180,6 +304,12 @@ class AuditConfig(Record):
     """Padded tokens in one batch at most; part of the plan, since it moves the last digits."""
 
     robustness: Robustness = Robustness()
+    interventions: Interventions | None = None
+    """Absent: nothing is changed inside the model."""
+
+    mitigations: Annotated[tuple[Mitigation, ...], Field(min_length=1)] | None = None
+    """Studies of what suppressing something does to replies. Absent: there are none."""
+
     subset: Subset | None = None
     signatures: dict[Slug, Annotated[int, Field(ge=1, le=20)]] = {}
     """How many persons are to sign the pack in each role after the report, such as ``reviewer``.
@@ -192,14 +322,20 @@ class AuditConfig(Record):
 
     @model_validator(mode="after")
     def _consistent(self) -> "AuditConfig":
+        missing = [name for name in ("probes", "languages") if not getattr(self, name)]
+        if missing and self.locked_by is None:
+            raise ValueError(f"{missing[0]}: at least one is required")
         concepts = [probe.concept for probe in self.probes]
         if len(set(concepts)) != len(concepts):
             raise ValueError("probes: each concept may appear once; one locked probe per concept")
+        studies = [study.name for study in self.mitigations or ()]
+        if len(set(studies)) != len(studies):
+            raise ValueError("mitigations: a name appears twice")
         if "issuer" in self.signatures:
             raise ValueError("signatures: the issuer signs in any case, and is not counted")
         if len(set(self.languages)) != len(self.languages):
             raise ValueError("languages: a language appears twice")
-        if self.claims.reference_language not in self.languages:
+        if self.locked_by is None and self.claims.reference_language not in self.languages:
             raise ValueError(
                 f"claims.reference_language: {self.claims.reference_language!r} is not among "
                 f"languages {list(self.languages)}"

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from compliance.records.audit import SystemFacts
 from compliance.records.base import SCHEMA_VERSION, Record
-from compliance.records.finding import Finding, Result
+from compliance.records.finding import Finding, Influence, Reduction, Result
 from compliance.records.plan import Lock, Plan
 from compliance.records.subject import Environment
 from compliance.records.suite import Slug
@@ -32,6 +32,12 @@ class Evidence(Record):
     results: tuple[Result, ...]
     findings: tuple[Finding, ...]
     """One for each planned cell, in the plan's order."""
+
+    influences: tuple[Influence, ...] | None = None
+    """One for each cell that was planned to be changed. Absent: no change was planned."""
+
+    reductions: tuple[Reduction, ...] | None = None
+    """One for each mitigation study and language. Absent: no study was planned."""
 
     observations: dict[str, str]
     """Digest of each observation file, by its path below ``observations/``."""

@@ -1,7 +1,9 @@
 """Results and findings: the numbers, and what they show about each planned cell."""
 
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
 
 from compliance.records.base import Record
 from compliance.records.plan import Cell
@@ -106,3 +108,56 @@ class Finding(Record):
 
     result_ids: tuple[str, ...] = ()
     """Results the verdict rests on, in the order the text discusses them."""
+
+
+class Influence(Record):
+    """Whether changing a concept's features changed what the model says, in one cell.
+
+    It says "influences" and never that a feature is the mechanism.
+    """
+
+    cell: Cell
+    statement: Literal["influences", "not-shown", "not-measured"]
+    """``not-measured``: a number that decides is missing."""
+
+    p: float | None = None
+    """Largest of the deciding p values."""
+
+    p_holm: float | None = None
+    """The same, Holm-adjusted over the concept's cells that were planned to be changed."""
+
+    result_ids: tuple[str, ...] = ()
+    """Results that it rests on."""
+
+
+class Reduction(Record):
+    """What a mitigation study shows in one language. It names all that must be told with it.
+
+    That a rate was reduced is never told without the change's interval, the side effects and the
+    over-refusal, so none of these can be left out.
+    """
+
+    study: str
+    language: str
+    statement: Literal["reduced", "increased", "not-shown", "not-measured"]
+    """``not-measured``: one of the results is missing, or has no interval."""
+
+    before: str
+    after: str
+    change: str
+    """Result ids: the rate of the behaviour before and after, and the paired difference."""
+
+    over_refusal: Annotated[tuple[str, ...], Field(min_length=3, max_length=3)]
+    """Result ids of the same three of what is done too much on hard negatives."""
+
+    side_effects: Annotated[tuple[str, ...], Field(min_length=3)]
+    """Result ids: divergence and loss on neutral text, and small tasks."""
+
+    p_holm: float | None = None
+    """Of the change, Holm-adjusted over the languages of the study."""
+
+    @model_validator(mode="after")
+    def _decided(self) -> "Reduction":
+        if self.statement in ("reduced", "increased") and self.p_holm is None:
+            raise ValueError(f"{self.statement!r} needs an adjusted p value")
+        return self

@@ -34,6 +34,23 @@ confirm/cofiring.parquet              on how many tokens of words a feature of a
                                       together with another latent: COFIRING_COLUMNS
 confirm/features.csv                  what the weights say of each feature of a locked probe:
                                       FEATURE_COLUMNS
+
+Where interventions are planned (PROTOCOL section 9), and nowhere else:
+
+fit/doses.csv                         what features, directions and random latents are set to:
+                                      DOSE_COLUMNS
+confirm/effects.csv                   what each change does to the odds of two replies:
+                                      EFFECT_COLUMNS
+confirm/side_effects.csv              what it does to neutral text: SIDE_COLUMNS
+confirm/side_scores.csv               what it does to other concepts' probes: SIDE_SCORE_COLUMNS
+confirm/capability.csv                what it does to the odds of right replies to small tasks:
+                                      CAPABILITY_COLUMNS
+
+Where mitigation studies are planned, and nowhere else:
+
+confirm/replies.parquet               what the model wrote before and after: REPLY_COLUMNS
+confirm/mitigation.csv                neutral text and small tasks before and after:
+                                      MITIGATION_COLUMNS
 """
 
 from compliance.records.suite import Label, Sight, Variant
@@ -121,6 +138,61 @@ in one of the modes at least, those that fired in one of them only, over all SAE
 |x - y| over the root mean square of y, with x and y the activations that an SAE reads in the run's
 mode and in the reference mode, at the hook where this is largest."""
 
+DOSE_COLUMNS = (
+    "concept", "arm", "sae", "latent", "peak", "scale", "target", "divergence", "tokens",
+)  # fmt: skip
+"""Arm ``dose``: a feature of the probe; ``means``: the unit direction of the control
+``dense-means``, whose ``latent`` and ``peak`` are 0; ``random/<latent>``. ``peak``: 99th percentile
+of what is above 0 on the read tokens of the concept's positives and hard negatives of calibrate, of
+which ``tokens`` have it; a feature without any has the peak 0. ``scale``: what the peak or the
+direction is multiplied with, so that ``divergence``, the mean KL from the unchanged model on a
+reply's predicted tokens (nats), comes near ``target``, that of the arm ``dose/1``."""
+
+EFFECT_COLUMNS = ("item", "concept", "arm", "odds", "divergence", "tokens")
+"""``odds``: log p of the reply that enacts the concept less log p of the other, in nats, each from
+the first token in which the two inputs differ to the reply's last. ``divergence``: KL from the
+unchanged model, summed over these tokens of both replies, of which there are ``tokens``."""
+
+SIDE_COLUMNS = ("item", "concept", "arm", "tokens", "loss", "divergence")
+"""Sums over predicted tokens of neutral text, in nats: cross-entropy, and KL from the unchanged
+model."""
+
+SIDE_SCORE_COLUMNS = ("item", "concept", "arm", "probe", "score")
+"""Score of the locked probe of the concept ``probe`` on a positive of its own, while the features
+of ``concept`` are set."""
+
+CAPABILITY_COLUMNS = ("item", "concept", "arm", "language", "odds")
+"""``odds``: log p of the right reply less log p of the wrong one, as in EFFECT_COLUMNS."""
+
+REPLY_COLUMNS = ("item", "study", "arm", "text", "tokens", "judged")
+"""What the model wrote, ``before`` or ``after``, and its tokens. ``judged``: 1 or 0 by phrases, or
+what the judge says, from 0 to 1. The text of a reply to a restricted item is left out."""
+
+MITIGATION_COLUMNS = (
+    "study", "measure", "item", "language", "tokens", "before", "after", "divergence",
+)  # fmt: skip
+"""``text``: cross-entropy of neutral text before and after, and KL from before to after, nats summed
+over predicted tokens. ``capability``: log p of the right reply to a small task less log p of the
+wrong one, in nats, with 0 tokens and no divergence."""
+
+UNCHANGED, FLIP, NOISE, MEANS, RANDOM = "none", "flip", "noise", "means", "random/"
+"""Arms: what is changed for one concept.
+
+``none``: nothing. ``dose/1``: every feature of its probe is set to 1 times its peak; ``dose/0``
+ablates. ``flip``: moved by as much as dose/1 does, the other way. ``noise``: the same in a random
+direction at each token. ``means``: moved along the difference of means. ``random/7``: latent 7 of
+the same SAE is set in place of the probe's. The last two have the divergence of dose/1 on
+calibrate.
+"""
+
+
+def dose_arm(multiple: float) -> str:
+    """The arm that sets the features of a probe to so many times their peak."""
+    return f"dose/{multiple:g}"
+
+
+ABLATED, MATCHED = dose_arm(0), dose_arm(1)
+
 LINEAR_SCORERS = {
     "ngrams": "ngrams",
     "colour": "colour",
@@ -168,6 +240,13 @@ def names_of(file: str) -> tuple[str, ...]:
 
 MODE_FILES = ("precision.csv",)
 """Confirm tables that a run in the reference mode does not write."""
+
+INTERVENTION_FIT_FILES = ("doses.csv",)
+INTERVENTION_FILES = ("effects.csv", "side_effects.csv", "side_scores.csv", "capability.csv")
+"""Tables of a run that has interventions in its plan."""
+
+MITIGATION_FILES = ("replies.parquet", "mitigation.csv")
+"""Confirm tables of a run that has mitigation studies in its plan."""
 
 SURFACE: dict[str, Sight] = {"ngrams": "words", "colour": "picture", "pixels": "picture"}
 """What a surface control needs to see. A picture of words has them, too: a shortcut in the words is

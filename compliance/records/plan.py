@@ -2,8 +2,9 @@
 
 from typing import Literal
 
-from compliance.records.audit import Claims, FeatureRef, Pooling, Robustness, Subset
-from compliance.records.base import SCHEMA_VERSION, Record
+from compliance.records.audit import Claims, FeatureRef, Interventions, Pooling, Robustness, Subset
+from compliance.records.base import SCHEMA_VERSION, Digest, Record
+from compliance.records.behaviour import Behaviour, Lists
 from compliance.records.subject import ModelFacts, SaeFacts
 from compliance.records.suite import (
     Language,
@@ -121,6 +122,70 @@ class Splits(Record):
     benign_confirm: int = 50
 
 
+class PlannedJudge(Record):
+    """What judges replies in the place of phrases."""
+
+    plug: str | None = None
+    model: ModelFacts | None = None
+    """Of a model that is asked yes or no."""
+
+    limit: float
+    """A reply counts where its score is above this."""
+
+
+class PlannedMitigation(Record):
+    """A study of how often the model behaves so before and after something is suppressed."""
+
+    name: str
+    concept: str
+    by: Literal["feature", "dense", "model"]
+    dose: float = 0
+    """Multiple of the peak that features are set to."""
+
+    model: ModelFacts | None = None
+    """That is asked in the place of the changed one."""
+
+    behaviour: Behaviour
+    lists: Lists
+    """Phrases of the planned languages, so that replies can be judged again by anybody."""
+
+    described: str
+    """Who wrote the phrases, as ``behaviours.yaml`` says."""
+
+    behaviours_digest: Digest
+    """Of ``behaviours.yaml``."""
+
+    judge: PlannedJudge | None = None
+    """Absent: phrases judge."""
+
+    languages: tuple[Language, ...]
+    """Those of the audit in which replies can be judged."""
+
+    items: int
+    """Groups of each label at most."""
+
+    max_new_tokens: int
+    neutral_items: int
+    capability_items: int
+    capability: Digest
+    """Of the small tasks that are run."""
+
+
+class LockedBy(Record):
+    """The pack of another model's audit under whose lock this one runs."""
+
+    pack_id: str
+    version: str
+    root_digest: Digest
+    plan_digest: Digest
+    lock_digest: Digest
+    software: str
+    """Of that plan."""
+
+    model: ModelFacts
+    """On which probe, cut-offs and fitted controls were made."""
+
+
 class Plan(Record):
     """Everything that could be chosen, chosen before the first observation.
 
@@ -179,9 +244,16 @@ class Plan(Record):
 
     settings: tuple[Setting, ...] = ()
     robustness: Robustness = Robustness()
+    interventions: Interventions | None = None
+    capability: Digest | None = None
+    """Of the set of small tasks, where a part of it is run."""
+
+    mitigations: tuple[PlannedMitigation, ...] | None = None
     batch_tokens: int
     subset: Subset | None = None
     seed: int
+    locked_by: LockedBy | None = None
+    """Absent: everything is chosen and fitted on this model's own observations."""
 
     @property
     def searched(self) -> Variant:

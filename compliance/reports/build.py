@@ -15,7 +15,7 @@ from compliance.records.audit import Subset
 from compliance.records.evidence import Evidence
 from compliance.records.finding import Verdict
 from compliance.records.observation import applies
-from compliance.records.plan import Cell
+from compliance.records.plan import Cell, Plan
 from compliance.records.report import (
     Fact,
     Heading,
@@ -223,6 +223,7 @@ def _identity(ctx: Context, pack_id: str, version: str, moment: str) -> tuple[Fa
         ("built", moment, False),
         ("system", f"{system.title}, {in_sentence(words['version'])} {system.version}", False),
         ("model", f"{plan.model.name}{revised}", False),
+        *_lock_facts(plan),
         ("weights", shortened(plan.model.weights_digest), True),
         *((("sae", f"{sae.name} ({sae.hook_name})", False)) for sae in plan.saes),
         *((("sae_digest", shortened(sae.digest), True)) for sae in plan.saes),
@@ -230,6 +231,13 @@ def _identity(ctx: Context, pack_id: str, version: str, moment: str) -> tuple[Fa
         ("software", plan.software, False),
     ]
     return tuple(Fact(label=words[key], value=value, code=code) for key, value, code in facts)
+
+
+def _lock_facts(plan: Plan) -> Iterable[tuple[str, str, bool]]:
+    """The pack that a lock was taken from."""
+    if (by := plan.locked_by) is not None:
+        yield "locked_by", f"{by.pack_id}, {by.model.name}", False
+        yield "locked_by_root", shortened(by.root_digest), True
 
 
 def _lead(ctx: Context) -> tuple[str, ...]:

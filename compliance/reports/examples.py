@@ -38,10 +38,18 @@ ELLIPSIS = "…"
 NEW_LINE = " ¶ "
 
 
+class Listed(NamedTuple):
+    """What a test item is chosen by, and its place among all."""
+
+    id: str
+    label: Label
+    place: int
+
+
 class Scored(NamedTuple):
     """A test item and the probe's score of it."""
 
-    item: Item
+    item: Item | Listed
     score: float
 
 
@@ -316,6 +324,6 @@ def _from_both_ends(falling: Sequence[Scored]) -> list[Scored]:
     return _by_turns(falling[:half], falling[half:][::-1])
 
 
-def _draw(seed: int, item: Item) -> str:
+def _draw(seed: int, item: Item | Listed) -> str:
     """Ranks items in an order that nobody chose."""
     return hashlib.sha256(f"{seed}/{item.id}".encode()).hexdigest()

@@ -29,6 +29,7 @@ from compliance.reports.charts import density, histograms, roc
 from compliance.reports.context import Context, anchor, cell_anchor
 from compliance.reports.examples import (
     RULES,
+    Listed,
     Scored,
     Tokens,
     chosen,
@@ -296,21 +297,27 @@ class _Card:
         return dict(zip(mine["item"], mine["score"].astype(float), strict=True))
 
     @cached_property
-    def tokens(self) -> dict[str, Tokens]:
-        """The probe on each item's tokens."""
+    def tokens(self) -> pd.DataFrame:
+        """The probe on the tokens of the concept's texts."""
         assert self.ctx.observed is not None  # without observations there are no examples
         table = self.ctx.observed.tokens
-        mine = table[table["concept"] == self.probe.concept]
-        return {
-            row.item: Tokens(list(row.starts), list(row.ends), list(row.activations))
-            for row in mine.itertuples()
-        }
+        return table[table["concept"] == self.probe.concept]
+
+    def tokens_of(self, item: str) -> Tokens | None:
+        """The probe on an item's tokens."""
+        mine = self.tokens[self.tokens["item"] == item]
+        if not len(mine):
+            return None
+        return Tokens(*(_list_of(mine[name]) for name in ("starts", "ends", "activations")))
 
     @cached_property
     def largest(self) -> float:
         """The largest activation on any token of the concept's texts."""
-        values = (max(found.activations) for found in self.tokens.values() if found.activations)
-        return max((float(value) for value in values), default=0.0)
+        column = self.tokens["activations"]
+        if isinstance(column.dtype, pd.ArrowDtype):
+            values = column.list.flatten()
+            return float(values.max()) if len(values) else 0.0
+        return max((float(max(values)) for values in column if len(values)), default=0.0)
 
     def examples(self) -> Iterator[ExampleCell]:
         ctx = self.ctx
@@ -328,18 +335,26 @@ class _Card:
     def items_of(self, cell: Cell) -> Iterator[Scored]:
         """Positives and hard negatives of a cell, and benign items in its language."""
         assert self.ctx.observed is not None  # without observations there are no examples
-        for item in self.ctx.observed.items:
-            mine = item.concept == cell.concept or item.label is Label.NEGATIVE
-            if mine and item.variant == cell.variant and item.id in self.scored:
-                yield Scored(item, self.scored[item.id])
+        for place, row in enumerate(self.ctx.observed.facts.itertuples(index=False)):
+            mine = row.concept == cell.concept or row.label == Label.NEGATIVE
+            here = (row.language, row.modality, row.rendering) == cell.variant
+            if mine and here and row.item in self.scored:
+                yield Scored(Listed(row.item, Label(row.label), place), self.scored[row.item])
+
+    def whole(self, one: Scored) -> Scored:
+        """With the item itself."""
+        assert self.ctx.observed is not None  # without observations there are no examples
+        item = one.item
+        return one._replace(item=self.ctx.observed.items[item.place])
 
     def example_rows(
         self, cell: Cell, scored: Sequence[Scored], length: int
     ) -> Iterator[ExampleRow]:
         words, limit = self.words, cut_off(self.ctx.evidence, cell)
         shown: dict[str, str] = {}
-        for rule, found in chosen(self.ctx.plan.seed, scored, limit, length).items():
+        for rule, listed in chosen(self.ctx.plan.seed, scored, limit, length).items():
             title = words[rule]
+            found = None if listed is None else [self.whole(one) for one in listed]
             yield ExampleRow(
                 title=title,
                 examples=tuple(
@@ -360,7 +375,7 @@ class _Card:
             )
             language, repeated = self.ctx.words.language, bool(shown_at)
             return self.view(one, limit, language=language, instead=instead, repeated=repeated)
-        said, found = words_of(item, self.probe.region), self.tokens.get(item.id)
+        said, found = words_of(item, self.probe.region), self.tokens_of(item.id)
         runs = marked(said, found or Tokens((), (), ()), self.largest)
         return self.view(
             one,
@@ -440,6 +455,14 @@ class _Card:
 
 def _anchor(concept: str, feature: FeatureRef) -> str:
     return anchor("feature", f"{concept}/{feature.sae}/{feature.latent}")
+
+
+def _list_of(column: pd.Series) -> list[Any]:
+    """The one list of a column, its numbers of the type that they are stored in."""
+    if not isinstance(column.dtype, pd.ArrowDtype):
+        return list(column.iloc[0])
+    kind = column.dtype.pyarrow_dtype.value_type.to_pandas_dtype()
+    return list(column.list.flatten().to_numpy(kind))
 
 
 def _across(ctx: Context, cells: Sequence[Cell], name: str, languages: Sequence[str]) -> TableRow:

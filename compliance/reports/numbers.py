@@ -102,7 +102,7 @@ def _bare(value: float, kind: str) -> str:
             return _signs(_decimal(100 * value, 1, signed=kind[0] == "s"))
         case "auroc" | "variance":
             return _signs(_decimal(value, 3))
-        case "auroc-difference":
+        case "auroc-difference" | "signed":
             return _signs(_decimal(value, 3, signed=True))
         case "count":
             return _signs(f"{round(value):,}")
@@ -210,6 +210,12 @@ class Numbers:
                 kind, _, value = rest.partition(".")
                 named = words.units["named"]
                 return head, named.format(kind=words.clusters.get(kind, kind), value=value)
+            case "effect" | "effect-minus" | "kl" | "side-loss" | "side-kl":
+                return head, self._change(rest)
+            case "capability":
+                return "capability-change", self._change(rest)
+            case "side-score":
+                return head, self._change_of(rest)
             case "misses" | "hits" if rest in words.classes:
                 return head, in_sentence(words.classes[rest].label)
         if "@" in name:
@@ -221,6 +227,23 @@ class Numbers:
     def _shift(self, shift: str) -> str:
         known = self._words.shifts.get(shift)
         return in_sentence(known.label) if known else shift
+
+    def _change(self, arm: str) -> str:
+        """A change of the model in words, from its name in a result's."""
+        words = self._words.sections["interventions"]
+        kind, _, multiple = arm.partition(".")
+        if kind != "dose":
+            return words.get(f"arm_{kind}", arm)
+        if multiple == "0":
+            return words["arm_off"]
+        return words["arm_dose"].format(multiple=_signs(multiple.replace("-", MINUS)))
+
+    def _change_of(self, rest: str) -> str:
+        """Another concept's probe, and the change."""
+        other, _, arm = rest.partition(".")
+        return self._words.sections["interventions"]["of_other"].format(
+            concept=other, change=self._change(arm)
+        )
 
     def _interval(self, result: Result, kind: str) -> str | None:
         if result.value is None or result.low is None or result.high is None:

@@ -16,6 +16,7 @@ from compliance.records.report import (
 )
 from compliance.reports.charts import sweep
 from compliance.reports.context import Context, anchor, applies, cell_anchor, sentence
+from compliance.reports.interventions import intervention_sections
 from compliance.reports.mode import mode_tables
 from compliance.reports.numbers import write_percent
 from compliance.reports.tables import (
@@ -50,7 +51,12 @@ def concept_sections(
     if not cells:
         return ()
     cells = [cell for cell in cells if ctx.finding(cell).verdict is not Verdict.NOT_COVERED]
-    named = (_misses(ctx, probe, cells), _robustness(ctx, probe, cells), _power(ctx, probe, cells))
+    named = (
+        _misses(ctx, probe, cells),
+        *intervention_sections(ctx, probe, cells),
+        _robustness(ctx, probe, cells),
+        _power(ctx, probe, cells),
+    )
     shown = set(shown_ids((views, named)))
     return (*named, _appendix(ctx, probe, cells, shown))
 

@@ -17,6 +17,7 @@ KINDS = (
     "plan-frozen",
     "run-started",
     "run-finished",
+    "fit-carried",
     "locked",
     "confirmation-opened",
     "assessed",
@@ -116,7 +117,7 @@ def _steps(ctx: Context, entries: Sequence[Entry]) -> dict[str, Entry | None]:
     plan, lock = digest_of(ctx.plan), digest_of(ctx.evidence.lock)
     return {
         "step_plan": _first(entries, "plan-frozen", digest=plan),
-        "step_fit": _first(entries, "run-started"),
+        "step_fit": _first(entries, "fit-carried" if ctx.plan.locked_by else "run-started"),
         "step_lock": _first(entries, "locked", digest=lock),
         "step_open": _first(entries, "confirmation-opened"),
         "step_confirm": _first(entries, "run-started", **{"pass": "confirm"}),

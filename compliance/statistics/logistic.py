@@ -21,6 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.linalg.lapack import dgeqrf, dgeqrf_lwork, dorgqr
 from scipy.special import expit
 
 from compliance.errors import StatisticsError
@@ -160,11 +161,18 @@ def difference_coefficients(y: ArrayLike) -> NDArray[np.float64]:
 def _span(
     centred: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64] | None, NDArray[np.float64]]:
-    """An orthonormal basis of the rows, shape [d, n], and the rows in it; None for all of d."""
+    """An orthonormal basis of the rows, shape [d, n], and the rows in it; None for all of d.
+
+    The rows are overwritten.
+    """
     if centred.shape[1] <= centred.shape[0]:
         return None, centred
-    basis, upper = np.linalg.qr(centred.T)
-    return basis, upper.T
+    d, n = centred.shape[1], centred.shape[0]
+    size = int(dgeqrf_lwork(d, n)[0])
+    factors, scales, _, _ = dgeqrf(centred.T, lwork=size, overwrite_a=True)  # no copy of the items
+    upper = np.triu(factors[:n])
+    basis, _, _ = dorgqr(factors, scales, lwork=size, overwrite_a=True)
+    return np.ascontiguousarray(basis), upper.T
 
 
 def _newton(

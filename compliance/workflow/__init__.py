@@ -18,7 +18,7 @@ _MODULES = {
     "audits": ("assess", "audit", "lock", "observe", "pack", "plan", "report"),
     "cards": ("card", "remove_card"),
     "checking": ("Outside", "verify"),
-    "comparing": ("diff", "gate"),
+    "comparing": ("compare_packs", "diff", "gate"),
     "features": (
         "Searched",
         "Shown",
@@ -30,6 +30,7 @@ _MODULES = {
     ),
     "importing": ("Imported", "RecipeOverview", "import_suite", "recipes"),
     "keys": ("ShownKey", "certify_key", "create_key", "show_key"),
+    "monitoring": ("check_log",),
     "redacting": ("disclose", "disclosure_check", "redact", "with_disclosures"),
     "reproducing": ("Again",),
     "signing": ("ToSign", "look_before_signing", "sign"),

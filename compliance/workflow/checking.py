@@ -38,6 +38,7 @@ from compliance.packs.trust import Trust
 from compliance.progress import SILENT, Progress
 from compliance.records.base import digest_bytes
 from compliance.records.pack import PackedItem, PackItem
+from compliance.records.plan import Plan
 from compliance.records.trail import Entry
 from compliance.records.validation import Validation
 from compliance.records.verification import Check, Outcome, Verification
@@ -47,6 +48,7 @@ from compliance.workflow.opened import PackFiles
 from compliance.workflow.rebuilding import report_checks
 from compliance.workflow.reproducing import Again, reproduce
 from compliance.workflow.shipped import known_answers
+from compliance.workflow.transferring import transfer_differences
 
 Level = Literal["integrity", "recompute", "reproduce"]
 
@@ -185,6 +187,7 @@ def _check_numbers(pack: OpenPack, *, deep: bool) -> list[Check]:
         evidence, files = pack.evidence, PackFiles(pack)
         own = of_run(pack.trail, run_name(evidence.plan))
         problems += frozen_differences(evidence, frozen_facts(own))
+        problems += transfer_differences(evidence.plan, evidence.lock)
         problems += _law_differences(pack)
         items = ((item_id(item), comparable(item)) for item in pack.items)
         problems += item_differences(evidence.plan, files, items)
@@ -206,6 +209,7 @@ def _check_numbers(pack: OpenPack, *, deep: bool) -> list[Check]:
             "observations",
         ),
         *_lock_check(pack),
+        *_transfer_check(evidence.plan),
         *_withheld_check(pack.items),
         *(() if pack.withheld_files else (_search_check(deep=deep),)),
         trials_check(evidence.validation),
@@ -230,6 +234,18 @@ def _lock_check(pack: OpenPack) -> Iterator[Check]:
     for path in sorted(pack.withheld_files):
         message = "withheld from this copy: the lock was not made again, and is taken as stated"
         yield not_checked("lock", message, layout.OBSERVATIONS + path)
+
+
+def _transfer_check(plan: Plan) -> Iterator[Check]:
+    """A lock that was taken from another pack rests on that pack's own observations."""
+    by = plan.locked_by
+    if by is not None:
+        yield not_checked(
+            "transferred-lock",
+            f"probe, cut-offs and fitted controls are those of {by.pack_id} ({by.root_digest}), "
+            f"locked on another model, {by.model.name}; that pack was not looked at",
+            layout.EVIDENCE,
+        )
 
 
 def _search_check(*, deep: bool) -> Check:
@@ -289,7 +305,7 @@ def frozen_facts(entries: Sequence[Entry]) -> dict[str, object]:
                 found["plan"] = entry.facts.get("record")
             case "locked":
                 found["lock"] = entry.facts.get("record")
-            case "run-finished":
+            case "run-finished" | "fit-carried":
                 found["environment"] = entry.facts.get("environment")
                 observations |= entry.facts.get("observations") or {}
             case "confirmation-opened":

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from compliance.assessment.comparison import compare
 from compliance.assessment.gating import judge
+from compliance.assessment.subjects import Side, compare_subjects
 from compliance.documents import read_yaml
 from compliance.errors import VerificationError
 from compliance.packs.integrity import verify_integrity
@@ -22,7 +23,9 @@ from compliance.records.earlier import EarlierPack
 from compliance.records.evidence import Evidence
 from compliance.records.observation import names_of
 from compliance.records.pack import PackedItem
+from compliance.records.subjects import SubjectComparison
 from compliance.records.suite import Item
+from compliance.storage import write_text
 from compliance.workflow.documents import earlier_pack
 
 READ = ("confirm/items.csv", "confirm/scores.csv")
@@ -127,3 +130,36 @@ def _digests_of(items: Iterable[Item]) -> dict[str, str]:
 def _name(pack: OpenPack) -> PackName:
     stated = pack.statement.predicate
     return PackName(pack_id=stated.pack_id, version=stated.version, root_digest=stated.root_digest)
+
+
+def compare_packs(
+    paths: Sequence[Path], *, page: Path | None = None, progress: Progress = SILENT
+) -> SubjectComparison:
+    """Hold several packs against the first: subjects, fine-tunes or checkpoints under one lock.
+
+    Args:
+        paths: Folders or ZIPs; the first is what the others are compared with.
+        page: Where to write the comparison as an HTML file. None: nowhere.
+        progress: Told what is being done.
+
+    Raises:
+        PackError: One of them is not there.
+        PlanError: There is only one.
+        VerificationError: One of them is damaged.
+        StorageError: The page cannot be written.
+    """
+    for path in paths:
+        progress.stage(f"checking digests and signature of {path.name}")
+        _refuse_damage(path)
+    sides = []
+    for path in paths:
+        with read_pack(path) as pack:
+            tables = _tables(pack)
+            sides.append(Side(_name(pack), pack.evidence, tables, _digests(pack)))
+    progress.stage(f"comparing {len(sides)} packs on the items of both")
+    found = compare_subjects(sides)
+    if page is not None:
+        from compliance.reports.subjects_page import render_subjects_page
+
+        write_text(page, render_subjects_page(found))
+    return found

@@ -56,7 +56,7 @@ def engine_of(
     with connect(options.address):
         staging = open_staging(options.staging or str(run.path.resolve() / "staging"))
         gpus = float(reader.subject.model.device.type == "cuda")
-        yield RayEngine(
+        with RayEngine(
             partial(load_reader, config, folder.resolve()),
             environment_of,
             reader,
@@ -64,4 +64,5 @@ def engine_of(
             actors=options.actors,
             cpus=options.cpus,
             gpus=gpus if options.gpus is None else options.gpus,
-        )
+        ) as engine:
+            yield engine

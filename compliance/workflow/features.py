@@ -264,9 +264,6 @@ def _observed(seen: Seen) -> Observed:
 
     rows = seen.table("confirm/items.csv")
     known = {item.id: item for item in seen.shown()}
-    before = seen.table("fit/items.csv")
-    benign = before.loc[before["label"] == Label.NEGATIVE, "item"]
-    calibration = seen.table("fit/scores.csv")
     return Observed(
         items=tuple(
             known.get(row.item) or withheld_item(row)
@@ -274,7 +271,6 @@ def _observed(seen: Seen) -> Observed:
             if row.item in known or row.modality == "text"
         ),
         scores=seen.table("confirm/scores.csv"),
-        calibration=calibration[calibration["item"].isin(benign)],
         tokens=seen.table("confirm/tokens.parquet"),
         cofiring=seen.table("confirm/cofiring.parquet"),
         features=seen.table("confirm/features.csv"),

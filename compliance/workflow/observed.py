@@ -4,8 +4,10 @@ The items come from suites where an audit is at work, and from a pack where one 
 withheld is left out in the same way in both, so that both give the same report.
 """
 
+from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, overload
 
@@ -14,10 +16,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from compliance.assessment.planning import planned_items
-from compliance.assessment.tables import read_table
+from compliance.assessment.tables import empty_table, read_parts, read_table
 from compliance.errors import PlanError, SuiteError
 from compliance.records.base import digest_bytes
 from compliance.records.evidence import Evidence
+from compliance.records.observation import SCORE_COLUMNS
 from compliance.records.plan import Plan
 from compliance.records.suite import Image, Item, Label
 from compliance.reports.gallery import Gallery, Patches, shown_items
@@ -30,9 +33,6 @@ Picture = Callable[[Image], bytes]
 """Gives the file of a picture."""
 
 WITHHELD = "withheld"
-
-HELD = 20_000
-"""Items of the confirm split that a report holds; of more, each is read where it is shown."""
 
 
 def observed_of(
@@ -55,17 +55,13 @@ def observed_of(
         SuiteError: A picture to be shown is not there or is not the one that its item names.
     """
     known = _Known(items)
-    rows = read_table(observations, "confirm/items.csv")
-    scores = read_table(observations, "confirm/scores.csv")
-    fit = read_table(observations, "fit/scores.csv")
-    before = read_table(observations, "fit/items.csv")
-    benign = before.loc[before["label"] == Label.NEGATIVE, "item"]
-    shown = _RowItems(known, rows)
+    rows = read_table(observations, "confirm/items.csv", compact=True)
+    before = read_table(observations, "fit/items.csv", compact=True)
     observed = Observed(
-        items=shown if len(shown) > HELD else tuple(shown),
-        scores=scores,
-        calibration=fit[fit["item"].isin(benign)],
-        tokens=read_table(observations, "confirm/tokens.parquet"),
+        items=_RowItems(known, rows),
+        rows=rows,
+        scores=_probe_scores(observations),
+        tokens=read_table(observations, "confirm/tokens.parquet", compact=True),
         cofiring=read_table(observations, "confirm/cofiring.parquet"),
         features=read_table(observations, "confirm/features.csv"),
         firing=read_table(observations, "confirm/firing.parquet"),
@@ -76,8 +72,17 @@ def observed_of(
     if not _has_pictures(evidence.plan):
         return observed
     gallery = _gallery(evidence, observations, observed, picture)
-    counts = _counts(evidence.plan, pd.concat([before, rows]), known)
+    counts = _counts(evidence.plan, (before, rows), known)
     return replace(observed, gallery=replace(gallery, counts=counts))
+
+
+def _probe_scores(observations: Mapping[str, bytes]) -> pd.DataFrame:
+    """The rows of ``confirm/scores.csv`` that reports show."""
+    found = [empty_table(SCORE_COLUMNS)]
+    for part in read_parts(observations, "confirm/scores.csv"):
+        probe = part[part["scorer"] == "probe"]
+        found.append(probe.astype(dict.fromkeys(("item", "concept", "scorer"), "str")))
+    return pd.concat(found, ignore_index=True)
 
 
 def withheld_item(row: Any) -> Item:
@@ -104,11 +109,14 @@ class _Known:
 
     def __init__(self, items: Sequence[Item]) -> None:
         self._items = items
-        shown = [(item.id.encode(), place) for place, item in enumerate(items)
-                 if not item.restricted]  # fmt: skip
-        shown.sort()
-        self._names = np.array([name for name, _ in shown], dtype=bytes)
-        self._places = np.array([place for _, place in shown], dtype=np.int64)
+        names, places = [], array("q")
+        for place, item in enumerate(items):
+            if not item.restricted:
+                names.append(item.id.encode())
+                places.append(place)
+        ids = np.array(names, dtype=bytes)
+        order = np.argsort(ids, kind="stable")
+        self._names, self._places = ids[order], np.array(places, dtype=np.int64)[order]
 
     def places(self, names: pd.Series) -> NDArray[np.int64]:
         """Where the items of these ids are; -1 for those that are not shown."""
@@ -207,10 +215,10 @@ def _gallery(
     return replace(gallery, pictures={image.digest: picture(image) for image in shown})
 
 
-def _counts(plan: Plan, rows: pd.DataFrame, known: _Known) -> dict[str, int]:
+def _counts(plan: Plan, tables: Iterable[pd.DataFrame], known: _Known) -> dict[str, int]:
     """Different pictures that were run of each suite; a withheld one counts for itself."""
     found: dict[str, set[str]] = {suite.name: set() for suite in plan.suites}
-    for row in rows[rows["modality"] != "text"].itertuples():
+    for row in chain(*(table[table["modality"] != "text"].itertuples() for table in tables)):
         item = known.get(row.item)
         image = item.image if item else None
         found.setdefault(row.suite, set()).add(image.digest if image else row.item)

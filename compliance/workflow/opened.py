@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, overload
+from typing import Any, BinaryIO, overload
 
 from pydantic import ValidationError
 
@@ -29,6 +29,12 @@ class PackFiles(Mapping[str, bytes]):
         if path not in self._pack.observed:
             raise KeyError(path)
         return self._pack.observation(path)
+
+    def open(self, path: str) -> BinaryIO:
+        """Open a file to be read piece by piece."""
+        if path not in self._pack.observed:
+            raise KeyError(path)
+        return self._pack.open_observation(path)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._pack.observed)

@@ -1,4 +1,4 @@
-"""Runs the passes of an audit and puts their shards together into observation files.
+"""Runs the passes of an audit and writes their shards as observation files, one by one.
 
 Before the lock: ``search`` over positives and hard negatives, from which everything is chosen;
 then ``calibrate`` over benign items with what was chosen. After it: ``confirm``, and the small
@@ -8,13 +8,16 @@ was stopped.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING
 
-from compliance.assessment.choosing import choose, linear_weights, refit
+from compliance.assessment.choosing import choose, linear_weights, with_neighbours
 from compliance.assessment.planning import loss_items, repeated_items, shifted_items
-from compliance.assessment.tables import ConfirmObservations, FitObservations, empty_table
+from compliance.assessment.tables import FitObservations, empty_table, read_table
+from compliance.assessment.writing import write_table
 from compliance.errors import ProbeError
 from compliance.progress import Progress
 from compliance.records.audit import Shift
@@ -48,6 +51,7 @@ class Passes:
         from compliance.probes.random_sae import random_saes
 
         self.run = run
+        self.folder = run.path / "observations"
         self.plan: Plan = run.plan()
         self.reader = replace(reader, random=random_saes(reader.saes, self.plan.seed))
         self.environment = digest_of(environment)
@@ -55,14 +59,11 @@ class Passes:
         self.progress = progress
         self.engine = engine
 
-    def fit(self, by_split: Mapping[str, ChosenItems]) -> dict[str, bytes]:
-        """Search, choose and calibrate.
+    def fit(self, by_split: Mapping[str, ChosenItems]) -> None:
+        """Search, choose and calibrate, and write the fit tables.
 
         Args:
             by_split: Items of discover and calibrate.
-
-        Returns:
-            The fit tables as files.
 
         Raises:
             PlanError: Nothing can be chosen from what was seen.
@@ -71,36 +72,30 @@ class Passes:
         from compliance.probes import collect
 
         items, every = collect.PlacedItems(by_split), joined(by_split.values())
-        task = self._task("search")
-        searched = self._observe(task, every.where(lambda item: item.concept is not None))
-        found = FitObservations(
-            items=collect.item_table(searched, items),
-            scores=collect.score_table(searched, task),
-            search=collect.search_table(searched, self.plan),
-            random_search=collect.random_search_table(searched, self.plan, items),
-            vectors=collect.vector_table(searched, task),
-            neighbours=empty_table(NEIGHBOUR_COLUMNS),
-            means=empty_table(MEAN_COLUMNS),
-        )
-        found, choices = self._choose(found)
-        self.run.write("choices.json", choices)
-        task = self._task("calibrate", choices, found)
+        search = self._task("search")
+        searched = self._observe(search, every.where(lambda item: item.concept is not None))
+        self._write("fit/items.csv", searched, partial(collect.item_table, items=items))
+        self._write("fit/scores.csv", searched, partial(collect.score_table, task=search))
+        self._write("fit/search.parquet", searched, partial(collect.search_table, plan=self.plan))
+        self._write(
+            "fit/random_search.parquet", searched,
+            partial(collect.random_search_table, plan=self.plan, items=items),
+        )  # fmt: skip
+        self._write("fit/vectors.parquet", searched, partial(collect.vector_table, task=search))
+        task = self._chosen()
         calibrated = self._observe(task, every.where(lambda item: item.concept is None))
-        return replace(
-            found,
-            items=_joined(found.items, collect.item_table(calibrated, items)),
-            scores=_joined(found.scores, collect.score_table(calibrated, task)),
-            means=collect.mean_table(calibrated, self.plan, items),
-        ).to_files()
+        every_shard = chain(searched, calibrated)
+        self._write("fit/items.csv", every_shard, partial(collect.item_table, items=items))
+        benign = (collect.score_table([shard], task) for shard in calibrated)
+        others = (collect.score_table([shard], search) for shard in searched)
+        write_table(self.folder, "fit/scores.csv", chain(others, benign))
+        self._put("fit/means.parquet", collect.mean_table(calibrated, self.plan, items))
 
-    def confirm(self, every: ChosenItems) -> dict[str, bytes]:
-        """The confirm split under the lock, and the small passes.
+    def confirm(self, every: ChosenItems) -> None:
+        """The confirm split under the lock, and the small passes; write the confirm tables.
 
         Args:
             every: Items of confirm.
-
-        Returns:
-            The confirm tables as files.
 
         Raises:
             PlanError: There is no lock.
@@ -109,44 +104,73 @@ class Passes:
         from compliance.probes import collect
         from compliance.probes.features import feature_table
 
-        locked = self.run.lock()
-        fit = FitObservations.from_files(self.run.observations("fit"))
-        task = self._task("confirm", locked, fit)
+        locked, plan = self.run.lock(), self.plan
+        task = self._task("confirm", locked, self._read_fit())
         items = collect.PlacedItems({CONFIRM: every})
         confirmed = self._observe(task, every)
-        scores = collect.score_table(confirmed, task)
-        losses = self._observe(self._task("losses"), loss_items(self.plan, every))
-        alone = self._task("repeats", locked)
-        repeated = self._observe(alone, repeated_items(self.plan, every))
-        firing = collect.firing_table(confirmed, self.plan)
-        return ConfirmObservations(
-            items=collect.item_table(confirmed, items),
-            scores=scores,
-            latents=collect.search_table(confirmed, self.plan),
-            fidelity=collect.fidelity_table(confirmed),
-            firing=firing,
-            losses=collect.loss_table(losses),
-            shifts=self._shifts(locked, every),
-            repeats=collect.repeat_table(repeated, alone, scores),
-            patches=collect.patch_table(confirmed, self.plan),
-            tokens=collect.token_table(confirmed, self.plan),
-            cofiring=collect.cofiring_table(confirmed, locked.probes, firing),
-            features=feature_table(locked.probes, self.reader.subject, self.reader.saes),
-        ).to_files()
+        self._write("confirm/items.csv", confirmed, partial(collect.item_table, items=items))
+        self._write("confirm/scores.csv", confirmed, partial(collect.score_table, task=task))
+        self._write("confirm/latents.parquet", confirmed, partial(collect.search_table, plan=plan))
+        self._write("confirm/fidelity.parquet", confirmed, collect.fidelity_table)
+        self._write("confirm/patches.parquet", confirmed, partial(collect.patch_table, plan=plan))
+        self._write("confirm/tokens.parquet", confirmed, partial(collect.token_table, plan=plan))
+        firing = collect.firing_table(confirmed, plan)
+        self._put("confirm/firing.parquet", firing)
+        self._put("confirm/cofiring.parquet",
+                  collect.cofiring_table(confirmed, locked.probes, firing))  # fmt: skip
+        losses = self._observe(self._task("losses"), loss_items(plan, every))
+        self._put("confirm/losses.csv", collect.loss_table(losses))
+        self._put("confirm/shifts.csv", self._shifts(locked, every))
+        self._put("confirm/repeats.csv", self._repeats(locked, every, confirmed, task))
+        self._put("confirm/features.csv",
+                  feature_table(locked.probes, self.reader.subject, self.reader.saes))  # fmt: skip
 
-    def _choose(self, found: FitObservations) -> tuple[FitObservations, Choices]:
+    def _chosen(self) -> Task:
         """Everything is chosen from tables as they are read back, as the lock will do again.
 
-        Neighbours need the dense directions, which need the probes; so they come last.
+        Neighbours need the dense directions, which need the probes; so they come last. Benign
+        items, which nothing is chosen from, are then read with what was chosen.
         """
         from compliance.probes.neighbours import neighbour_table
 
-        found = FitObservations.from_files(found.to_files())
+        self._put("fit/neighbours.csv", empty_table(NEIGHBOUR_COLUMNS))
+        self._put("fit/means.parquet", empty_table(MEAN_COLUMNS))
+        found = self._read_fit()
         chosen = choose(self.plan, found)
         weights = linear_weights(chosen.directions, found)
-        neighbours = neighbour_table(chosen.directions, weights, self.reader.saes)
-        found = FitObservations.from_files(replace(found, neighbours=neighbours).to_files())
-        return found, refit(self.plan, chosen, found)
+        self._put("fit/neighbours.csv",
+                  neighbour_table(chosen.directions, weights, self.reader.saes))  # fmt: skip
+        neighbours = read_table(self.run.observations("fit"), "fit/neighbours.csv")
+        choices = with_neighbours(self.plan, chosen, neighbours)
+        self.run.write("choices.json", choices)
+        return self._task("calibrate", choices, found)
+
+    def _read_fit(self) -> FitObservations:
+        return FitObservations.from_files(self.run.observations("fit"), compact=True)
+
+    def _write(
+        self, path: str, shards: Iterable[Shard], table: Callable[[Iterable[Shard]], pd.DataFrame]
+    ) -> None:
+        """Write a table of shards, of which one at a time is held."""
+        write_table(self.folder, path, (table([shard]) for shard in shards))
+
+    def _put(self, path: str, table: pd.DataFrame) -> None:
+        write_table(self.folder, path, [table])
+
+    def _repeats(
+        self, locked: Choices, every: ChosenItems, confirmed: Iterable[Shard], task: Task
+    ) -> pd.DataFrame:
+        import pandas as pd
+
+        from compliance.probes import collect
+
+        alone, chosen = self._task("repeats", locked), repeated_items(self.plan, every)
+        repeated = self._observe(alone, chosen)
+        names = {item.id for item in chosen}
+        tables = (collect.score_table([shard], task) for shard in confirmed)
+        batched = [table[table["item"].isin(names)].astype({"item": str}) for table in tables]
+        scores = pd.concat([collect.score_table([], task), *batched])
+        return collect.repeat_table(repeated, alone, scores)
 
     def _shifts(self, locked: Choices, items: Sequence[Item]) -> pd.DataFrame:
         from compliance.probes import collect
@@ -209,12 +233,6 @@ class Passes:
         folder = self.run.shards(name)
         shards = observe(work, task, self.reader, folder, self.progress.advance, self.engine)
         return StoredShards(folder, sum(1 for _ in shards))
-
-
-def _joined(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
-    import pandas as pd
-
-    return pd.concat([first, second.astype(first.dtypes)], ignore_index=True)
 
 
 def _twin(item: Item, items: Sequence[Item]) -> Item | None:

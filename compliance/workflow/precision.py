@@ -101,7 +101,7 @@ def _rows(
         ids = {"item": prepared.item.id, "ids": list(prepared.ids)}
         name = digest_of({"task": task.digest, **ids})
         path = run.shards("precision") / f"item-{done:05d}.json"
-        found = _stored(path, name)
+        found = stored(path, name)
         if found is None:
             found = {"name": name, "row": compare(prepared, task, reader, reference)}
             write_bytes(path, json.dumps(found).encode())
@@ -110,7 +110,7 @@ def _rows(
             yield found["row"]
 
 
-def _stored(path: Path, name: str) -> dict[str, Any] | None:
+def stored(path: Path, name: str) -> dict[str, Any] | None:
     """What was written of that very item in that very pass, or None: then it is run again."""
     try:
         found = json.loads(path.read_bytes())

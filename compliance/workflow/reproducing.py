@@ -105,7 +105,14 @@ def reproduce(
     yield from _withheld(len(pack.items) - len(shown))
     yield from _sampled(again.sample, root_digest)
     run = _Run(pack, reader, progress)
-    for stage, folder in PASSES.items():
+    passes = PASSES if plan.locked_by is None else {"confirm": PASSES["confirm"]}
+    if by := plan.locked_by:
+        yield not_checked(
+            "reproduction",
+            f"what stands before the lock was observed on another model, {by.model.name}: run "
+            f"{by.pack_id} again for it",
+        )
+    for stage, folder in passes.items():
         items = _stage_items(run.files, stage, shown)
         drawn = _drawn(items, root_digest, again.sample)
         if not drawn:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,10 +62,18 @@ from compliance.workflow.documents import (
     report_names,
     until_report,
 )
+from compliance.workflow.intervening import (
+    check_interventions,
+    check_places,
+    dose_files,
+    effect_files,
+)
 from compliance.workflow.observed import Picture, picture_files, pictures_of, used_items
+from compliance.workflow.mitigating import check_prompts, study_files, with_studies
 from compliance.workflow.precision import check_mode, precision_files
 from compliance.workflow.shipped import known_answers
 from compliance.workflow.stamping import sign_reports, stamp_step
+from compliance.workflow.transferring import carried, lock_under, locking_pack, plan_under
 
 if TYPE_CHECKING:
     from compliance.probes.engine import Run
@@ -102,8 +110,18 @@ def freeze_plan(
 
 def plan_for(config: AuditConfig, folder: Path, suites: Sequence[Suite], reader: Reader) -> Plan:
     """The plan that these suites and this subject give."""
+    if config.locked_by is None:
+        return _own_plan(config, folder, suites, reader)
+    with locking_pack(folder / config.locked_by) as pack:
+        return plan_under(pack, config, lambda whole: _own_plan(whole, folder, suites, reader))
+
+
+def _own_plan(
+    config: AuditConfig, folder: Path, suites: Sequence[Suite], reader: Reader
+) -> Plan:
+    check_places(config.interventions, reader)
     model = reader.subject.facts
-    return make_plan(
+    plan = make_plan(
         config,
         model=model.model_copy(update={"name": config.subject.name or model.name}),
         saes=[sae.facts for sae in reader.saes],
@@ -111,6 +129,7 @@ def plan_for(config: AuditConfig, folder: Path, suites: Sequence[Suite], reader:
         software=SOFTWARE,
         lists=load_lists(config, folder),
     )
+    return with_studies(plan, config, folder, suites, reader)
 
 
 def _listed(frozen: Plan) -> Iterator[str]:
@@ -143,28 +162,62 @@ def run_pass(
     by_split, pictures = planned_items(run.plan(), suites), _pictures_of(suites)
     if stage == "fit":  # an item that cannot be read is found before the confirm split is opened
         Work(by_split["confirm"], reader.subject, pictures)
+        if run.plan().locked_by is not None:
+            _carry(run, progress)
+            return
     splits = ("discover", "calibrate") if stage == "fit" else ("confirm",)
     items = {split: by_split[split] for split in splits}
     environment = environment_of(reader)
     check_mode(reader, environment)
+    check_interventions(run, stage, by_split, reader, pictures)
+    check_prompts(run, by_split["confirm"], reader)
     if stage == "confirm":
         _refuse_another_environment(run, environment)
         _open_confirm(run, by_split["confirm"].outlines)
         _stamp(run, "confirmation-opened", progress)
     _once(run, "run-started", {"pass": stage, "items": sum(map(len, items.values()))})
     passes = Passes(run, reader, environment, pictures, progress, engine)
-    files = passes.fit(items) if stage == "fit" else passes.confirm(items["confirm"])
-    if stage == "confirm":
-        files |= precision_files(
-            run, by_split["confirm"], reader, environment, pictures, files, progress
+    changing = (reader, environment, pictures, progress)
+    if stage == "fit":
+        passes.fit(items)
+        run.write_observations(dose_files(run, items["calibrate"], *changing))
+    else:
+        passes.confirm(items["confirm"])
+        run.write_observations(effect_files(run, items["confirm"], *changing))
+        run.write_observations(
+            study_files(run, items["confirm"], reader, environment, progress)
         )
-    run.write_observations(files)
+        run.write_observations(
+            precision_files(
+                run, by_split["confirm"], reader, environment, pictures,
+                run.observations(stage), progress,
+            )
+        )  # fmt: skip
+    files = run.observations(stage)
     run.write("environment.json", environment)
     _once(
         run,
         "run-finished",
         {"pass": stage, "observations": file_digests(files), "environment": to_json(environment)},
     )
+
+
+def _carry(run: RunFolder, progress: Progress) -> None:
+    """Take the tables before the lock from the pack whose lock this run is under."""
+    with _locking_pack(run) as pack:
+        stated = pack.statement.predicate
+        progress.stage(f"taking the tables before the lock from {stated.pack_id}")
+        files = carried(run, pack)
+        facts = {"pass": "fit", "pack": stated.pack_id, "root": stated.root_digest}
+        environment = to_json(pack.evidence.environment)
+    digests = file_digests(files)
+    _once(run, "fit-carried", {**facts, "observations": digests, "environment": environment})
+
+
+def _locking_pack(run: RunFolder) -> contextlib.AbstractContextManager[OpenPack]:
+    named = run.config().locked_by
+    assert named is not None  # the plan was made from this very configuration
+    return locking_pack(run.path.parent.parent / named)
 
 
 def _pictures_of(suites: Sequence[Suite]) -> Pictures:
@@ -181,7 +234,8 @@ def _pictures_of(suites: Sequence[Suite]) -> Pictures:
 def is_finished(run: RunFolder, stage: str) -> bool:
     """Whether a pass's tables are all there and are what the trail recorded of them."""
     digests = file_digests(run.observations(stage))
-    recorded = [e.facts for e in _own(run) if e.kind == "run-finished"]
+    ended = ("run-finished", "fit-carried")
+    recorded = [e.facts for e in _own(run) if e.kind in ended]
     return any((f["pass"], f["observations"]) == (stage, digests) for f in recorded)
 
 
@@ -217,18 +271,26 @@ def lock_run(run: RunFolder, progress: Progress) -> Lock:
             hint="run 'compliance observe' first",
         )
     progress.stage("locking probe and cut-offs")
-    frozen, fit = run.plan(), FitObservations.from_files(files)
+    if run.plan().locked_by is None:
+        locked = _own_lock(run, files)
+    else:
+        with _locking_pack(run) as pack:
+            locked = lock_under(run, pack)
+    _once(run, "locked", {"digest": digest_of(locked), "record": to_json(locked)})
+    _stamp(run, "locked", progress)
+    run.write("lock.json", locked)
+    return locked
+
+
+def _own_lock(run: RunFolder, files: Mapping[str, bytes]) -> Lock:
+    frozen, fit = run.plan(), FitObservations.from_files(files, compact=True)
     choices = choose(frozen, fit)
     if choices != run.choices():  # benign items were read with those
         raise PlanError(
             "the fit tables give other choices than benign items were run with",
             hint="run 'compliance plan' again; the run's files were changed",
         )
-    locked = make_lock(frozen, choices, fit, file_digests(files))
-    _once(run, "locked", {"digest": digest_of(locked), "record": to_json(locked)})
-    _stamp(run, "locked", progress)
-    run.write("lock.json", locked)
-    return locked
+    return make_lock(frozen, choices, fit, file_digests(files))
 
 
 def assess_run(
@@ -348,7 +410,7 @@ def _pack_run(
             items=items,
             withheld=[item.id for item in items if item.restricted],
             pictures=picture_files((i for i in items if not i.restricted), suites),
-            observations=files,
+            observations={path: files.place(path) for path in files},
             law=_law_files(),
             schemas=all_schemas(),
             trail=run.trail,

@@ -543,11 +543,11 @@ def _recomputed(evidence: Evidence, files: dict[str, bytes]) -> dict[str, object
     """What ``recompute`` compares with; it depends on plan, lock and files only."""
     fit, digests = FitObservations.from_files(files), file_digests(files)
     lock = module.recomputed_lock(evidence.plan, evidence.lock, fit, digests, deep=True)
-    results, findings = module._compute(evidence.plan, evidence.lock, files)
+    found = module._compute(evidence.plan, evidence.lock, files)
     return {
         "lock": to_json(lock),
-        "results": module._keyed(results, "id"),
-        "findings": module._findings(findings),
+        "results": module._keyed(found.results, "id"),
+        "findings": module._findings(found.findings),
     }
 
 

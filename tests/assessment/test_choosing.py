@@ -14,8 +14,8 @@ from compliance.assessment.choosing import (
     fit_items,
     is_positive,
     linear_weights,
-    refit,
     select_features,
+    with_neighbours,
 )
 from compliance.assessment.tables import FitObservations, vectors
 from compliance.errors import PlanError
@@ -402,33 +402,11 @@ def test_shifts_run_in_the_reference_alone_where_there_is_no_other(fit):
     assert half.shifted_languages == {"danger": ("en", "el")}
 
 
-def test_refitting_gives_the_same_choices_and_mends_what_was_altered(fit, choices):
-    one = choices.directions[0]
-    altered = choices.model_copy(
-        update={
-            "directions": (
-                one.model_copy(update={"bias": one.bias + 1.0}),
-                *choices.directions[1:],
-            ),
-            "shifted_languages": {"danger": ("en", "el")},
-            "neighbours": (),
-            "sparse_probes": tuple(
-                s.model_copy(update={"bias": 0.0}) for s in choices.sparse_probes
-            ),
-        }
-    )
+def test_neighbours_that_come_later_are_those_of_the_whole(fit, choices):
+    before = choose(PLAN, replace(fit, neighbours=fit.neighbours.iloc[:0]))
 
-    assert refit(PLAN, choices, fit) == choices
-    assert refit(PLAN, altered, fit) == choices
-
-
-def test_refitting_takes_searched_latents_as_they_stand(fit, choices):
-    other = choices.probes[0].model_copy(update={"features": (ELSEWHERE,)})
-
-    found = refit(PLAN, choices.model_copy(update={"probes": (other,)}), fit)
-
-    assert found.probes == (other,)
-    assert {d.features for d in found.directions} >= {"residual/hook.1"}
+    assert before.neighbours == () != choices.neighbours
+    assert with_neighbours(PLAN, before, fit.neighbours) == choices
 
 
 def test_coefficients_are_those_of_the_optimum(fit, choices):
@@ -562,7 +540,3 @@ def test_a_variant_that_is_not_planned_is_not_fitted(pictured):
 
     assert {d.modality for d in found.directions} == {"text"}
     assert {s.modality for s in found.sparse_probes} == {"text"}
-
-
-def test_refitting_pictures_gives_the_same_choices(pictured, of_both):
-    assert refit(BOTH, of_both, pictured) == of_both

@@ -13,17 +13,22 @@ AGENT_PORTS = (
 )  # fmt: skip
 
 
+def free_ports(number):
+    """Ports that nobody listens on, each another one."""
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(number)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
 def node():
     """What a node of one core is started with; Ray's least object store is 75 MiB.
 
     A node waits 15 seconds for its agents to say where they listen, unless it is told, and is given
     up then; on a busy machine they take longer.
     """
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in AGENT_PORTS]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        ports = {name: s.getsockname()[1] for name, s in zip(AGENT_PORTS, sockets, strict=True)}
+    ports = dict(zip(AGENT_PORTS, free_ports(len(AGENT_PORTS)), strict=True))
     return {
         "num_cpus": 1, "object_store_memory": 80 << 20, "include_log_monitor": False, **ports,
     }  # fmt: skip

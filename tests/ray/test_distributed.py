@@ -1,20 +1,19 @@
 """The same shards from a cluster, whatever happens to it: real nodes, real processes."""
 
 import os
-import shutil
 import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 
 import pytest
 
-from compliance import workflow
 from compliance.errors import ProbeError
 from compliance.probes.distributed import RayEngine, open_staging
 from compliance.probes.engine import Work, make_batches, observe
 from compliance.probes.task import Task
-from compliance.workflow.engines import RayOptions
 from tests.probes.tiny import save_tiny_sae
 from tests.probes.tiny_pass import make_item, make_plan, silent, some_items
 from tests.ray.conftest import add_node, wait_for
@@ -23,9 +22,9 @@ from tests.ray.small import (
     load_hungry,
     load_killed,
     load_small,
+    load_told,
     load_waiting,
 )
-from tests.tiny_audit import write_audit
 
 pytest.importorskip("ray", reason="Ray is not installed")
 
@@ -51,8 +50,11 @@ class Small:
         return RayEngine(load, environment, self.reader, staging=staging, **options)
 
     def run(self, name, engine=None, progress=silent):
-        folder = self.folder / name
-        for _ in observe(self.work, self.task, self.reader, folder, progress, engine):
+        with engine or nullcontext():
+            return self.shards_of(self.task, name, engine, progress)
+
+    def shards_of(self, task, name, engine=None, progress=silent):
+        for _ in observe(self.work, task, self.reader, self.folder / name, progress, engine):
             pass
         return self.shards(name)
 
@@ -175,29 +177,14 @@ def test_an_actor_that_has_no_room_is_told_before_anything_is_sent(small):
         small.run("ray", engine)
 
 
-@pytest.fixture(scope="session")
-def fitted(tmp_path_factory):
-    """The fit tables of a tiny audit that ran here; its folder is free again."""
-    folder = tmp_path_factory.mktemp("audit") / "tiny"
-    return folder, observed(folder)
+def test_an_actor_lives_from_pass_to_pass_and_writes_what_each_is_to_write(small, made):
+    other = replace(small.task, environment="another")
+    engine = small.engine(load_told, actors=1)
+    with engine:
+        found = [small.shards_of(task, name, engine) for task, name in
+                 ((small.task, "first"), (other, "second"), (small.task, "third"))]  # fmt: skip
 
-
-def observed(folder, ray=None):
-    """Every file of observations of a first pass, and its shards."""
-    path = write_audit(folder)
-    workflow.plan(path)
-    assert workflow.observe(path, ray=ray) == "fit"
-    (run,) = (path for path in (folder / "runs").iterdir() if path.is_dir())
-    found = [*(run / "observations").rglob("*.*"), *(run / "passes").rglob("*.npz")]
-    files = {p.relative_to(run): p.read_bytes() for p in found}
-    shutil.rmtree(folder)
-    return files
-
-
-def test_an_audit_by_ray_has_the_observations_of_one_without(cluster, fitted):
-    folder, expected = fitted
-
-    found = observed(folder, RayOptions(cpus=0.5))
-
-    assert len(expected) > 10
-    assert found == expected
+    assert found == [made, small.shards_of(other, "here"), made]
+    assert found[1] != made
+    assert len((small.folder / "loaded").read_text().splitlines()) == 1
+    assert not [p for p in (small.folder / "staging").rglob("*") if p.is_file()]

@@ -1,5 +1,6 @@
 """What is refused before a cluster is asked for anything, and what a node is given."""
 
+import pickle
 import shutil
 import sys
 from functools import partial
@@ -175,11 +176,17 @@ def actor_of(folder, **changes):
     reader = load_small(folder)
     made = {
         "load": partial(load_small, folder), "environment": environment_of,
-        "task": Task(make_plan(reader), "search"), "staging": open_staging(str(folder / "s")),
+        "staging": open_staging(str(folder / "s")),
         "expected": distributed._conditions(reader, environment_of),
         "threads": torch.get_num_threads(), "tries": 2,
     }  # fmt: skip
+    task = Task(make_plan(reader), "search")
+    made["staging"].write(pickle.dumps(task), "pass", "task")
     return distributed._Observer(**made | changes)
+
+
+def row_of(index):
+    return {"pass": "pass", "index": index, "made": b""}
 
 
 def elsewhere(_):
@@ -191,7 +198,7 @@ def load_missing():
 
 
 def test_an_actor_on_a_node_of_another_kind_refuses_every_batch(tmp_path):
-    found = actor_of(tmp_path, environment=elsewhere)({"index": 3, "made": b""})
+    found = actor_of(tmp_path, environment=elsewhere)(row_of(3))
 
     assert found["index"] == 3
     assert found["failure"].endswith("of another kind: torch 2, the driver has 1")
@@ -209,7 +216,7 @@ def test_an_actor_with_other_threads_takes_those_of_the_driver(tmp_path):
 
 
 def test_an_actor_that_cannot_load_the_subject_says_so(tmp_path):
-    found = actor_of(tmp_path, load=load_missing)({"index": 0, "made": b""})
+    found = actor_of(tmp_path, load=load_missing)(row_of(0))
 
     assert found["failure"] == "a node cannot load what it needs: sae: is not there"
     assert found["hint"] == "look for it"
@@ -218,9 +225,9 @@ def test_an_actor_that_cannot_load_the_subject_says_so(tmp_path):
 def test_a_batch_that_was_begun_too_often_is_not_begun_again(tmp_path):
     actor = actor_of(tmp_path)
     for index, mark in ((7, "a"), (7, "b"), (70, "c")):
-        actor._staging.write(b"", "tries", f"shard-{index:05d}.{mark}")
+        actor._all.write(b"", "pass", "tries", f"shard-{index:05d}.{mark}")
 
-    found = actor({"index": 7, "made": b""})
+    found = actor(row_of(7))
 
     assert found["failure"] == "failed 2 times, the last time: its process ended each time"
     assert "more memory" in found["hint"]
@@ -234,7 +241,7 @@ def test_an_error_that_would_come_again_is_not_tried_again(tmp_path, monkeypatch
     monkeypatch.setattr(distributed._Observer, "_observe", refuse)
     actor = actor_of(tmp_path)
 
-    found = actor({"index": 0, "made": b""})
+    found = actor(row_of(0))
 
     assert (found["failure"], found["hint"]) == ("item a: a number is not finite", "look at it")
     assert len(actor._staging.names("tries")) == 1

@@ -32,7 +32,6 @@ def context(evidence=None, *, scores=None, firing=(), observed=True) -> Context:
                  for i, score in rows for scorer in ("probe", "tokens")],
                 columns=SCORE_COLUMNS,
             ),
-            calibration=pd.DataFrame(columns=SCORE_COLUMNS),
             tokens=pd.DataFrame(),
             cofiring=pd.DataFrame(),
             features=pd.DataFrame(),

@@ -83,7 +83,6 @@ def observed(items=None):
             + [(i.id, CONCEPT, "dense", 99.0) for i in items]
             + [(i.id, "sycophancy", "probe", 77.0) for i in items],
         ),
-        calibration=table(SCORE_COLUMNS, []),
         tokens=table(
             TOKEN_COLUMNS,
             [(i.id, CONCEPT, [at], [at + 3], [s]) if s and at >= 0 else (i.id, CONCEPT, [], [], [])

@@ -3,18 +3,15 @@
 from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from compliance.records.plan import Cell
 from compliance.records.suite import Label
-from compliance.reports.observed import Observed
+from compliance.reports.observed import FACTS, Observed
 
 Scores = dict[Label, NDArray[np.float64]]
 LABELS = (Label.POSITIVE, Label.HARD_NEGATIVE, Label.NEGATIVE)
 """Positives, hard negatives and benign items, which serve every concept."""
-
-_KEYS = ["concept", "label", "language", "modality", "rendering"]
 
 
 def scores_of(observed: Observed, cells: Sequence[Cell]) -> dict[str, Scores]:
@@ -29,12 +26,8 @@ def scores_of(observed: Observed, cells: Sequence[Cell]) -> dict[str, Scores]:
     """
     scores = observed.scores
     mine = scores[(scores["scorer"] == "probe") & (scores["concept"] == cells[0].concept)]
-    facts = pd.DataFrame(
-        [(i.id, i.concept or "", str(i.label), *i.variant) for i in observed.items],
-        columns=["item", *_KEYS],
-    )
-    table = mine[["item", "score"]].merge(facts, on="item")
-    parts = {key: part.to_numpy(np.float64) for key, part in table.groupby(_KEYS)["score"]}
+    table = mine[["item", "score"]].merge(observed.facts, on="item")
+    parts = {key: part.to_numpy(np.float64) for key, part in table.groupby(FACTS[1:])["score"]}
     nothing = np.empty(0)
     return {
         cell.key: {

@@ -1,0 +1,71 @@
+"""A table that comes in parts is the file that it would be as a whole."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from compliance.assessment import tables, writing
+from compliance.assessment.tables import table_bytes
+from compliance.assessment.writing import TableWriter
+from compliance.errors import PlanError
+from tests.assessment.fit_tables import make_fit
+
+TABLES = ("items.csv", "scores.csv", "search.parquet", "vectors.parquet", "means.parquet")
+
+
+def write(folder, path: str, parts) -> bytes:
+    writer = TableWriter(folder, path)
+    for part in parts:
+        writer.add(part)
+    return writer.finish().read_bytes()
+
+
+def shuffled(table: pd.DataFrame, size: int) -> list[pd.DataFrame]:
+    order = np.random.RandomState(3).permutation(len(table))
+    return [table.iloc[order[i : i + size]] for i in range(0, len(table), size)]
+
+
+@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("run_bytes", [1 << 26, 2000])
+@pytest.mark.parametrize("large", [200_000, 10])
+def test_parts_give_the_bytes_of_the_whole(tmp_path, monkeypatch, name, run_bytes, large):
+    monkeypatch.setattr(writing, "RUN_BYTES", run_bytes)
+    monkeypatch.setattr(writing, "BATCH_BYTES", 400)
+    monkeypatch.setattr(tables, "LARGE", large)
+    monkeypatch.setattr(tables, "GROUP_ROWS", 50)
+    table = getattr(make_fit(), name.split(".")[0])
+    path = tables.table_path(f"fit/{name}", len(table))
+
+    found = write(tmp_path, f"fit/{name}", shuffled(table, 11))
+
+    assert found == table_bytes(table, path)
+    assert [file.name for file in (tmp_path / "fit").iterdir()] == [path.removeprefix("fit/")]
+
+
+@pytest.mark.parametrize("run_bytes", [1 << 26, 2000])
+def test_a_row_that_comes_twice_is_refused(tmp_path, monkeypatch, run_bytes):
+    monkeypatch.setattr(writing, "RUN_BYTES", run_bytes)
+    table = make_fit().search
+
+    with pytest.raises(PlanError, match="stands there twice"):
+        write(tmp_path, "fit/search.parquet", [*shuffled(table, 11), table.iloc[[5]]])
+
+    assert not (tmp_path / "fit" / "search.parquet").exists()
+
+
+def test_a_table_without_rows_is_written(tmp_path):
+    empty = make_fit().search.iloc[:0]
+
+    assert write(tmp_path, "fit/search.parquet", [empty]) == table_bytes(
+        empty, "fit/search.parquet"
+    )
+
+
+def test_a_file_of_the_other_kind_is_taken_away(tmp_path, monkeypatch):
+    table = make_fit().scores
+    write(tmp_path, "fit/scores.csv", [table])
+    monkeypatch.setattr(tables, "LARGE", 10)
+
+    write(tmp_path, "fit/scores.csv", [table])
+
+    assert [file.name for file in (tmp_path / "fit").iterdir()] == ["scores.parquet"]
