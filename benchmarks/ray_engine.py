@@ -9,6 +9,7 @@ start of the actors, which is paid once an audit, and what each shard adds after
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 import time
 from collections.abc import Iterator
@@ -26,14 +27,15 @@ from tests.probes.tiny import save_tiny_sae
 from tests.probes.tiny_pass import make_item, make_plan
 from tests.ray.small import environment_of, load_small
 
-ITEMS, BATCH_TOKENS = 2000, 512
+ITEMS, BATCH_TOKENS = 1000, 512
 PASSES = ("first", "second")
 
 NOTE = """Passes over {items} texts with a model of three blocks and width 32, in {shards} shards
 each, with one thread a process. The first and the second differ in what they are to write, not in
 what they read; both go through the same actors. *Start* is the time to the first shard: processes
 begin, import and load. *After it* is the rest, by items. The shards were compared with those of
-the local engine, byte by byte: {same}.
+the local engine, byte by byte: {same}. The machine's load was {load:.1f} before it began; how far
+the local engine's two runs lie apart says how much of a ratio is due to what else runs there.
 
 All of it shares the cores named above: driver, Ray's own processes, the tasks that prepare, the
 actors. It shows what starting costs, that it is paid once, and what a shard costs on the way. It
@@ -58,13 +60,18 @@ def timed(
 ) -> Iterator[Timed]:  # fmt: skip
     """Run passes one after the other and time each."""
     for which, task in tasks.items():
-        began, told = time.monotonic(), []
+        began = time.monotonic()
+        told: list[float] = []
         place = folder / name / which
-        for _ in observe(work, task, reader, place, lambda *_: told.append(time.monotonic()), run):  # noqa: B023 - called in this turn
+        for _ in observe(work, task, reader, place, partial(_note, told), run):
             pass
         ended = time.monotonic()
         shards = {path.name: path.read_bytes() for path in sorted(place.glob("*.npz"))}
         yield Timed(name, which, told[0] - began, ended - began, shards)
+
+
+def _note(told: list[float], *_: object) -> None:
+    told.append(time.monotonic())
 
 
 def measure(folder: Path) -> list[Timed]:
@@ -90,18 +97,23 @@ def measure(folder: Path) -> list[Timed]:
             ) as run:
                 passes = timed(name, work if actors else few, tasks, reader, folder, run)
                 found += [one for one in passes if actors]
-    return found
+    return [*found, *timed("local, again", work, tasks, reader, folder)]
 
 
-def table(found: list[Timed]) -> Table:
-    """Seconds and rates, and the ratio of a whole pass to the local engine's."""
+def table(found: list[Timed], load: float) -> Table:
+    """Seconds and rates, and the ratio of a whole pass to the local engine's.
+
+    Args:
+        found: The first of the local engine.
+        load: Of the machine, before any of it ran.
+    """
     local = {one.which: one for one in found if one.engine == "local"}
     count = len(found[0].shards)
     rows = tuple(_row(one, local[one.which]) for one in found)
     same = all(one.shards == local[one.which].shards for one in found)
     return Table(
         "Several machines: Ray",
-        NOTE.format(items=ITEMS, shards=count, same="equal" if same else "NOT equal"),
+        NOTE.format(items=ITEMS, shards=count, same="equal" if same else "NOT equal", load=load),
         ("engine", "pass", "start, s", "after it, items/s", "whole pass, s", "ratio to local"),
         rows,
     )
@@ -119,5 +131,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
+    load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as scratch:
-        write_results(arguments.out, "ray_engine", [table(measure(Path(scratch)))])
+        write_results(arguments.out, "ray_engine", [table(measure(Path(scratch)), load)])

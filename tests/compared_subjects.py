@@ -18,7 +18,9 @@ LETTER = "z"
 STRENGTH = 12.0
 
 
-def write_planted(folder: Path, *, groups: int = 18, planted: bool = True, **config: object) -> Path:
+def write_planted(
+    folder: Path, *, groups: int = 18, planted: bool = True, **config: object
+) -> Path:
     """Write an audit of the planted subject, or of the one that lost the feature.
 
     Returns:
@@ -28,7 +30,7 @@ def write_planted(folder: Path, *, groups: int = 18, planted: bool = True, **con
         folder, groups=groups,
         **{"probes": [{"concept": "danger"}], "robustness": QUICK, **config},
     )  # fmt: skip
-    direction = _direction()
+    direction = planted_direction()
     _plant_latent(folder / "sae", direction)
     if planted:
         _plant_letter(folder / "model", direction)
@@ -36,7 +38,7 @@ def write_planted(folder: Path, *, groups: int = 18, planted: bool = True, **con
 
 
 def write_locked(folder: Path, pack: Path, *, planted: bool, name: str, **config: object) -> Path:
-    """Write an audit of such a subject under the lock of a pack; keys that it takes are left out."""
+    """Write an audit of such a subject under the lock of a pack, without the keys that it takes."""
     subject = {"model": "./model", "name": name, "saes": [{"path": "./sae"}]}
     path = write_planted(folder, planted=planted, subject=subject, locked_by=str(pack))
     settings = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -45,7 +47,7 @@ def write_locked(folder: Path, pack: Path, *, planted: bool, name: str, **config
     return path
 
 
-def _direction() -> torch.Tensor:
+def planted_direction() -> torch.Tensor:
     drawn = torch.randn(32, generator=torch.Generator().manual_seed(11))
     return drawn / drawn.norm()
 

@@ -278,14 +278,21 @@ def table_pages() -> dict[str, tuple[str, ...]]:
         "confirm/tokens.parquet": tables.TOKEN_COLUMNS,
         "confirm/cofiring.parquet": tables.COFIRING_COLUMNS,
         "confirm/features.csv": tables.FEATURE_COLUMNS,
+        "confirm/replies.parquet": tables.REPLY_COLUMNS,
+        "confirm/mitigation.csv": tables.MITIGATION_COLUMNS,
     }
 
 
 def test_columns_are_those_of_the_tables():
-    from compliance.records.observation import CONFIRM_FILES, FIT_FILES, MODE_FILES
+    from compliance.records.observation import (
+        CONFIRM_FILES,
+        FIT_FILES,
+        MITIGATION_FILES,
+        MODE_FILES,
+    )
 
     pages = table_pages()
-    confirm = (*CONFIRM_FILES, *MODE_FILES)
+    confirm = (*CONFIRM_FILES, *MODE_FILES, *MITIGATION_FILES)
     paths = [f"fit/{name}" for name in FIT_FILES] + [f"confirm/{name}" for name in confirm]
     assert {path for heading in pages for path in heading.split(" and ")} == set(paths)
     text = re.sub(r"\s+", " ", (ROOT / "evidence" / "FORMAT.md").read_text(encoding="utf-8"))
@@ -299,6 +306,8 @@ def test_types_of_parquet_columns_are_documented(finished_pack):
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    from compliance.assessment.tables import arrow_table, columns_of, empty_table
+
     names = {pa.float32(): "float32", pa.float64(): "float64"}
 
     def name_of(kind: pa.DataType) -> str:
@@ -308,7 +317,9 @@ def test_types_of_parquet_columns_are_documented(finished_pack):
 
     for heading in table_pages():
         if heading.endswith(".parquet"):
-            schema = pq.read_schema(finished_pack / "data" / "observations" / heading)
+            file = finished_pack / "data" / "observations" / heading
+            nothing = arrow_table(empty_table(columns_of(heading)[0]), heading)
+            schema = pq.read_schema(file) if file.exists() else nothing.schema
             table = {code(r[0]): r[1] for r in rows(REFERENCE / "observations.md", heading)}
             assert {f.name: name_of(f.type) for f in schema} == table
 
@@ -434,7 +445,9 @@ PREPARE: dict[str, Callable[[Path, Path], None]] = {
     "docs/tutorial-engineer.md": prepare_engineer,
     "docs/tutorial-auditor.md": prepare_auditor,
     "docs/tutorial-test-sets.md": prepare_engineer,
+    "docs/reference/compare.md": prepare_trail,
     "docs/reference/features.md": prepare_engineer,
+    "docs/reference/monitor.md": prepare_trail,
     "docs/reference/signatures.md": prepare_trail,
     "docs/reference/trail.md": prepare_trail,
 }

@@ -45,6 +45,22 @@ def write_audit(
     return path
 
 
+def write_changed_audit(folder: Path, *, settings: dict | None = None, **config: object) -> Path:
+    """The same with interventions, and two replies to every positive."""
+    planned = {
+        "random_latents": 39, "groups": 3, "matched_groups": 1, "neutral_items": 2,
+        "capability_items": 2,
+    }  # fmt: skip
+    path = write_audit(folder, interventions=planned | (settings or {}), **config)
+    items = suite_items(groups=12, benign=60)
+    for item in items:
+        if item["label"] == "positive":
+            said = _words(item["language"], len(item["group"]))
+            item["choices"] = {"concept": f"yes {said}", "other": f"no, {said}"}
+    write_items(folder / "suite", items)
+    return path
+
+
 def write_suite(folder: Path, *, groups: int = 12, benign: int = 60) -> None:
     """A suite of two concepts, one of them in dialogues, with benign items in two formats."""
     folder.mkdir(parents=True, exist_ok=True)

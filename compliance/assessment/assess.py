@@ -20,6 +20,7 @@ from compliance.assessment.comparing import differences
 from compliance.assessment.interventions import influences, interventions
 from compliance.assessment.locking import recomputed_lock
 from compliance.assessment.measures import Measures
+from compliance.assessment.mitigation import REPLIES, mitigation, reductions
 from compliance.assessment.numbers import by_id
 from compliance.assessment.planning import rules_of
 from compliance.assessment.precision import precision
@@ -36,7 +37,7 @@ from compliance.errors import NumberMismatch, PlanError
 from compliance.records.audit import Claims, SystemFacts
 from compliance.records.base import digest_of, to_json
 from compliance.records.evidence import Evidence, LawFacts
-from compliance.records.finding import Finding, Influence, Result
+from compliance.records.finding import Finding, Influence, Reduction, Result
 from compliance.records.plan import Lock, Plan
 from compliance.records.subject import Environment
 from compliance.records.suite import Item, Label
@@ -84,6 +85,7 @@ def assess(
         results=found.results,
         findings=found.findings,
         influences=found.influences,
+        reductions=found.reductions,
         observations=file_digests(files),
         confirm_openings=confirm_openings,
         environment=environment,
@@ -107,7 +109,8 @@ def recompute(
             read, so that they need not all be in memory.
         deep: Draw the null of the searches again, too.
         withheld: Paths of files that a copy does not show. The lock is not made again without one
-            of its own, and is taken as it is stated.
+            of its own, and is taken as it is stated; so are rates of mitigation studies without
+            their replies.
 
     Raises:
         PlanError: The observations cannot be read or do not fit the plan.
@@ -115,10 +118,11 @@ def recompute(
     stated = dict(evidence.observations)
     digests = file_digests(files) | {path: stated[path] for path in withheld}
     yield from differences("observations", stated, digests)
-    if not withheld:
+    if not any(path.startswith("fit/") for path in withheld):
         yield from _lock_differences(evidence, files, digests, deep=deep)
     yield from token_differences(evidence.plan, files)
-    found = _compute(evidence.plan, evidence.lock, files)
+    stated_rates = by_id(evidence.results) if REPLIES in withheld else None
+    found = _compute(evidence.plan, evidence.lock, files, stated_rates)
     yield from differences(
         "results", _keyed(evidence.results, "id"), {r.id: to_json(r) for r in found.results}
     )
@@ -127,6 +131,9 @@ def recompute(
     yield from differences("findings.count", len(evidence.findings), len(found.findings))
     yield from differences(
         "influences", _influences(evidence.influences), _influences(found.influences)
+    )
+    yield from differences(
+        "reductions", _reductions(evidence.reductions), _reductions(found.reductions)
     )
 
 
@@ -189,9 +196,8 @@ def item_differences(
         items: The pack's items with their ids, in the order of these, each once. They are taken
             one by one, beside the rows.
     """
-    tables = [
-        read_table(files, f"{stage}/items.csv", compact=True) for stage in ("fit", "confirm")
-    ]
+    paths = [f"{stage}/items.csv" for stage in ("fit", "confirm")]
+    tables = [read_table(files, path, compact=True) for path in paths]
     digests = {suite.name: SuiteDigest(suite.datasheet) for suite in plan.suites}
     rest = iter(items)
     name, item = next(rest, _NO_ITEM)
@@ -289,9 +295,15 @@ class _Computed(NamedTuple):
     results: tuple[Result, ...]
     findings: tuple[Finding, ...]
     influences: tuple[Influence, ...] | None
+    reductions: tuple[Reduction, ...] | None
 
 
-def _compute(plan: Plan, lock: Lock, files: Mapping[str, bytes]) -> _Computed:
+def _compute(
+    plan: Plan,
+    lock: Lock,
+    files: Mapping[str, bytes],
+    stated_rates: Mapping[str, Result] | None = None,
+) -> _Computed:
     confirm = StoredConfirm(files)
     measures = Measures(plan, lock, confirm, read_table(files, "fit/means.parquet"))
     results = by_id(
@@ -299,18 +311,21 @@ def _compute(plan: Plan, lock: Lock, files: Mapping[str, bytes]) -> _Computed:
             measures.results(),
             precision(plan, measures.cells, files),
             interventions(plan, confirm.items, files),
+            mitigation(plan, confirm.items, files, stated_rates),
         )
     )
     findings = judge(plan, results, _qualifiers(plan, confirm.items))
     confirm.check_others()
     findings, kept = with_settings(measures, results, findings)
     every = (*results.values(), *kept, error_bound(plan))
-    return _Computed(every, findings, influences(plan, results))
+    return _Computed(every, findings, influences(plan, results), reductions(plan, results))
 
 
 def _qualifiers(plan: Plan, items: pd.DataFrame) -> dict[str, tuple[str, ...]]:
-    """What every sentence about a cell must add: who translated its items, that nobody reviewed
-    them, and that it was locked on another model."""
+    """What every sentence about a cell must add.
+
+    Who translated its items, that nobody reviewed them, and that it was locked on another model.
+    """
     found: dict[str, tuple[str, ...]] = {}
     for cell in plan.cells:
         mine = cell_items(cell, items)
@@ -331,6 +346,10 @@ def _keyed(records: tuple[Any, ...], key: str) -> dict[str, Any]:
 
 def _influences(found: tuple[Influence, ...] | None) -> dict[str, Any]:
     return {influence.cell.key: to_json(influence) for influence in found or ()}
+
+
+def _reductions(found: tuple[Reduction, ...] | None) -> dict[str, Any]:
+    return {f"{one.study}/{one.language}": to_json(one) for one in found or ()}
 
 
 def _findings(findings: tuple[Finding, ...]) -> dict[str, Any]:

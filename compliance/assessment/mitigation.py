@@ -57,13 +57,19 @@ def sign_of(study: PlannedMitigation, label: str) -> Sign:
     return study.behaviour if label == Label.POSITIVE else study.behaviour.over_refusal
 
 
-def mitigation(plan: Plan, items: pd.DataFrame, files: Mapping[str, bytes]) -> Iterator[Result]:
+def mitigation(
+    plan: Plan,
+    items: pd.DataFrame,
+    files: Mapping[str, bytes],
+    stated: Mapping[str, Result] | None = None,
+) -> Iterator[Result]:
     """Results of every planned study in each of its languages.
 
     Args:
         plan: Frozen.
         items: Of the confirm split, ITEM_COLUMNS.
         files: The observation files, by path below ``observations/``.
+        stated: Results of which the rates are taken, where a copy does not show the replies.
 
     Raises:
         PlanError: A table is missing or cannot be read, holds other items than the plan asks or
@@ -71,19 +77,23 @@ def mitigation(plan: Plan, items: pd.DataFrame, files: Mapping[str, bytes]) -> I
     """
     if plan.mitigations is None:
         return
-    replies, sides = read_table(files, REPLIES), read_table(files, SIDES)
+    sides = read_table(files, SIDES)
+    replies = None if stated is not None else read_table(files, REPLIES)
     known = {study.name for study in plan.mitigations}
     for path, table in ((REPLIES, replies), (SIDES, sides)):
-        if strange := set(table["study"]) - known:
+        if table is not None and (strange := set(table["study"]) - known):
             raise PlanError(f"observations/{path}: no study is called {min(strange)!r}")
     for study in plan.mitigations:
-        told = _judged(plan, study, items, replies[replies["study"] == study.name])
+        told = replies if replies is None else _judged(plan, study, items, replies)
         beside = _beside(study, sides[sides["study"] == study.name])
         for language in study.languages:
             key = f"mitigation/{study.name}/{language}"
-            mine = told[told["language"] == language]
             for label, prefix in _RATES.items():
-                yield from _rates(plan, f"{key}/{prefix}", mine[mine["label"] == label])
+                if told is None:
+                    yield from _taken(f"{key}/{prefix}", stated or {})
+                    continue
+                mine = told[(told["language"] == language) & (told["label"] == label)]
+                yield from _rates(plan, f"{key}/{prefix}", mine)
             yield from _side(plan, key, beside[beside["language"] == language])
 
 
@@ -147,6 +157,7 @@ def _judged(
 ) -> pd.DataFrame:
     """Each item that was asked with its label and language, and whether each arm behaves so."""
     asked = _asked(plan, study, items)
+    replies = replies[replies["study"] == study.name]
     wanted = {(item, arm) for item in asked["item"] for arm in ARMS}
     there = set(zip(replies["item"], replies["arm"], strict=True))
     if there != wanted:
@@ -205,6 +216,14 @@ def _rates(plan: Plan, prefix: str, mine: pd.DataFrame) -> Iterator[Result]:
         return
     before, after = (mine[arm].to_numpy(dtype=bool) for arm in ARMS)
     yield from _pair(plan, prefix, before, after)
+
+
+def _taken(prefix: str, stated: Mapping[str, Result]) -> Iterator[Result]:
+    """Rates as they are stated."""
+    for name in ("before", "after", "change"):
+        if f"{prefix}{name}" not in stated:
+            raise PlanError(f"{prefix}{name}: is not stated, and {REPLIES} is withheld")
+        yield stated[f"{prefix}{name}"]
 
 
 def _pair(

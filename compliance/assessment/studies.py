@@ -89,7 +89,8 @@ def refuse_idle(plan: Plan, items: Sequence[Item]) -> None:
         for label in (Label.POSITIVE, Label.HARD_NEGATIVE):
             if label not in labels:
                 raise PlanError(
-                    f"mitigations.{study.name}: no {label} of {study.concept} in words is on confirm",
+                    f"mitigations.{study.name}: no {label} of {study.concept} in words is on "
+                    "confirm",
                     hint="give the suite more groups, or the behaviour other strata",
                 )
 

@@ -6,21 +6,23 @@ Each pack is held against the first, as `assessment.comparison` compares two pac
 both, paired. Packs without the same plan and lock are shown beside it, and nothing is tested.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-import pandas as pd
+from numpy.typing import NDArray
 
 from compliance.assessment.comparing import differences
 from compliance.assessment.comparison import compare
 from compliance.errors import PlanError
 from compliance.records.base import to_json
-from compliance.records.comparison import MeasureChange, PackName, Reading
+from compliance.records.comparison import Measure, MeasureChange, PackName, Reading
 from compliance.records.evidence import Evidence
 from compliance.records.finding import Result
 from compliance.records.plan import Plan
+from compliance.records.subject import SaeFacts
 from compliance.records.subjects import (
     MEASURES,
     NOTHING,
@@ -41,6 +43,10 @@ BY_NATURE = ("model", "software", "locked_by")
 CALLED = ("name", "revision", "neuronpedia_id")
 """What an SAE is called; its digest says what it is."""
 
+Floats = NDArray[np.float32]
+
+NO_DECODERS: Mapping[str, Floats] = MappingProxyType({})
+
 MOST_DIFFERENCES = 20
 """That are named of a pack with another plan."""
 
@@ -57,11 +63,10 @@ class Side:
     digests: Mapping[str, str]
     """Digest of the contents of each item that the pack shows, by id."""
 
-    directions: pd.DataFrame | None = None
-    """DIRECTION_COLUMNS: decoder directions of the locked probes' features; None: it has none."""
 
-
-def compare_subjects(sides: Sequence[Side]) -> SubjectComparison:
+def compare_subjects(
+    sides: Sequence[Side], decoders: Mapping[str, Floats] = NO_DECODERS
+) -> SubjectComparison:
     """Hold every pack against the first.
 
     A concept is *seen* in a cell of a pack where the interval of its AUROC against hard negatives
@@ -73,6 +78,8 @@ def compare_subjects(sides: Sequence[Side]) -> SubjectComparison:
     Args:
         sides: The packs, the one that the others are held against first. At least two. The first
             one's level, draws, seed and family error are used.
+        decoders: By the digest of an SAE its decoder, one row for each latent, ``[d_sae, d]``;
+            features of different SAEs are matched by it.
 
     Raises:
         PlanError: Fewer than two packs, or a plan asks for more draws than a plan can.
@@ -103,7 +110,7 @@ def compare_subjects(sides: Sequence[Side]) -> SubjectComparison:
         matches=tuple(
             match
             for place, side in enumerate(sides[1:], start=1)
-            for match in _matches(first, side, place)
+            for match in _matches(first, side, place, decoders)
         ),
         tests=tests,
         level=plan.level,
@@ -124,7 +131,7 @@ def _pack(first: Side, side: Side) -> ComparedPack:
         model=evidence.plan.model,
         basis=Basis.OTHER_LOCK if differs else same,
         differs=differs[:MOST_DIFFERENCES],
-        locked_by=by and by.root_digest,
+        locked_by=None if by is None else by.root_digest,
     )
 
 
@@ -210,7 +217,7 @@ def _cells(
         yield ComparedCell(cell=planned[key], packs=tuple(standings))
 
 
-def _stated(result: Result | None, measure: str) -> Stated:
+def _stated(result: Result | None, measure: Measure) -> Stated:
     if result is None:
         return Stated(measure=measure, reason="not measured")
     return Stated(
@@ -239,60 +246,61 @@ def _outcome(first: CellStanding, other: CellStanding) -> Outcome:
     return Outcome.MOVES
 
 
-def _matches(first: Side, side: Side, place: int) -> Iterator[FeatureMatch]:
+def _matches(
+    first: Side, side: Side, place: int, decoders: Mapping[str, Floats]
+) -> Iterator[FeatureMatch]:
     """What stands in another pack for each feature of the first pack's probes."""
     theirs = {probe.concept: probe.features for probe in side.evidence.lock.probes}
-    saes, other_saes = first.evidence.plan.saes, side.evidence.plan.saes
-    by_digest = {sae.digest: n for n, sae in enumerate(other_saes)}
+    saes, others = first.evidence.plan.saes, side.evidence.plan.saes
+    by_digest = {sae.digest: number for number, sae in enumerate(others)}
     for probe in first.evidence.lock.probes:
         locked = {(f.sae, f.latent) for f in theirs.get(probe.concept, ())}
         for feature in probe.features:
             sae = saes[feature.sae]
-            known = {"concept": probe.concept, "pack": place, "sae": sae.name,
-                     "latent": feature.latent}  # fmt: skip
+            unknown = FeatureMatch(
+                concept=probe.concept, pack=place, sae=sae.name, latent=feature.latent,
+                how="no-match-possible",
+            )  # fmt: skip
             if sae.digest in by_digest:
-                there = by_digest[sae.digest]
-                yield FeatureMatch(
-                    **known, how="same-sae", other_sae=other_saes[there].name,
-                    other_latent=feature.latent, cosine=1.0,
-                    locked=(there, feature.latent) in locked,
-                )  # fmt: skip
+                same = by_digest[sae.digest]
+                yield _matched(unknown, others, (same, feature.latent), locked, how="same-sae")
                 continue
-            found = _nearest(first, side, probe.concept, (feature.sae, feature.latent))
-            if found is None:
-                yield FeatureMatch(**known, how="no-match-possible")
+            own = decoders.get(sae.digest)
+            cosines = {} if own is None else _cosines(own[feature.latent], others, decoders)
+            if not cosines:
+                yield unknown
                 continue
-            (there, latent), cosine = found
-            yield FeatureMatch(
-                **known, how="decoder", other_sae=other_saes[there].name, other_latent=latent,
-                cosine=cosine, locked=True,
+            best = max(cosines, key=lambda number: (cosines[number].max(), -number))
+            match = (best, int(cosines[best].argmax()))
+            near = [float(cosines[s][n]) for s, n in locked if s in cosines]
+            yield _matched(
+                unknown, others, match, locked, how="decoder",
+                cosine=float(cosines[best].max()),
+                locked_cosine=max(near) if near and match not in locked else None,
             )  # fmt: skip
 
 
-def _nearest(
-    first: Side, side: Side, concept: str, feature: tuple[int, int]
-) -> tuple[tuple[int, int], float] | None:
-    """The feature of the other pack's probe with the largest cosine, where both are known."""
-    own, theirs = (_rows(one.directions, concept) for one in (first, side))
-    here = own.get(feature)
-    alike = {key: row for key, row in theirs.items() if here is not None and len(row) == len(here)}
-    if here is None or not alike:
-        return None
-    cosines = {key: _cosine(here, row) for key, row in alike.items()}
-    best = max(cosines, key=lambda key: (cosines[key], -key[0], -key[1]))
-    return best, cosines[best]
+def _matched(
+    unknown: FeatureMatch, others: Sequence[SaeFacts], match: tuple[int, int],
+    locked: Collection[tuple[int, int]], **found: object,
+) -> FeatureMatch:  # fmt: skip
+    sae, latent = match
+    named = {"other_sae": others[sae].name, "other_latent": latent, "locked": match in locked}
+    return unknown.model_copy(update=named | found)
 
 
-def _rows(table: pd.DataFrame | None, concept: str) -> dict[tuple[int, int], np.ndarray]:
-    if table is None:
-        return {}
-    mine = table[table["concept"] == concept]
+def _cosines(
+    row: Floats, others: Sequence[SaeFacts], decoders: Mapping[str, Floats]
+) -> dict[int, Floats]:
+    """By place of the SAE, the cosine of each of its decoder rows with this one."""
     return {
-        (row.sae, row.latent): np.asarray(row.vector, dtype=np.float64)
-        for row in mine.itertuples()
+        number: _directions(decoders[sae.digest]) @ _directions(row)
+        for number, sae in enumerate(others)
+        if sae.digest in decoders and decoders[sae.digest].shape[1] == len(row)
     }
 
 
-def _cosine(one: np.ndarray, other: np.ndarray) -> float:
-    size = float(np.linalg.norm(one) * np.linalg.norm(other))
-    return 0.0 if size == 0.0 else float(np.clip(one @ other / size, -1.0, 1.0))
+def _directions(rows: Floats) -> Floats:
+    """Rows of length 1; one of zeros stays."""
+    size = np.linalg.norm(rows, axis=-1, keepdims=True)
+    return np.divide(rows, size, out=np.zeros_like(rows), where=size > 0)

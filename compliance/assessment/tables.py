@@ -478,9 +478,7 @@ class CsvRows:
         """Nothing is left to be written."""
 
 
-def read_table(
-    files: Mapping[str, bytes], path: str, *, compact: bool = False
-) -> pd.DataFrame:
+def read_table(files: Mapping[str, bytes], path: str, *, compact: bool = False) -> pd.DataFrame:
     """Read one table and check it: columns, types, finite numbers, each row once and in order.
 
     Args:

@@ -24,7 +24,16 @@ UNCHECKED = (
     type=click.Path(path_type=Path),
     help="Write a page with charts to this file; it needs nothing else.",
 )
-def compare(packs: tuple[Path, ...], json_output: bool, page: Path | None) -> None:
+@click.option(
+    "--sae",
+    "saes",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Folder of an SAE that a pack names; matches features where packs read different SAEs.",
+)
+def compare(
+    packs: tuple[Path, ...], json_output: bool, page: Path | None, saes: tuple[Path, ...]
+) -> None:
     """Show in which cells concepts appear, move or vanish from the first pack to each other.
 
     PACKS are folders or ZIPs, in the order in which they are shown. Tested are packs under one lock
@@ -32,7 +41,7 @@ def compare(packs: tuple[Path, ...], json_output: bool, page: Path | None) -> No
     """
     from compliance.cli.compare_text import compare_lines
 
-    found = workflow.compare_packs(packs, page=page, progress=Console())
+    found = workflow.compare_packs(packs, saes=saes, page=page, progress=Console())
     if json_output:
         print_json(found)
     else:

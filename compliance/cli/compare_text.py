@@ -121,8 +121,8 @@ def _features(found: SubjectComparison) -> Iterator[str]:
 
 def _match(match: FeatureMatch) -> str:
     if match.how == "no-match-possible":
-        return "unknown: it reads another SAE, and a pack has no decoder directions to match by"
-    locked = "" if match.locked else ", which is not the locked probe there"
+        return "unknown: another SAE, and not all weights were given (--sae)"
+    locked = "" if match.locked else ", which is not the locked probe there" + _locked(match)
     if match.how == "same-sae":
         return f"the same latent of the same SAE{locked}"
     return (
@@ -153,3 +153,9 @@ def _short(cell: Cell) -> str:
     """A cell within its concept; of plain text the form goes without saying."""
     form = "" if cell.modality == "text" else f"/{cell.modality}/{cell.rendering}"
     return f"{cell.language}{form}"
+
+
+def _locked(match: FeatureMatch) -> str:
+    """How near the feature comes that is locked there."""
+    found = match.locked_cosine
+    return "" if found is None else f" (cosine with that one at most {found:.3f})"

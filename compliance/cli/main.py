@@ -26,6 +26,7 @@ COMMANDS = {
     "assess": ("audit", "Compute results and verdicts from the observations."),
     "report": ("audit", "Render the report of an assessment."),
     "pack": ("audit", "Build the signed pack."),
+    "mitigate": ("mitigate", "Ask a model before and after something is suppressed."),
     "stamp": ("stamp", "Prove by an authority's clock that a pack was signed by now."),
     "keys": ("keys", "Make signing keys, and show what identifies them."),
     "sign": ("sign", "Sign a pack for yourself, in a role."),

@@ -40,9 +40,10 @@ def _summary(log: Log) -> list[str]:
         *(f"damaged: {damage}" for damage in log.damage),
         *(f"gap: {gap}" for gap in log.gaps),
         *(_chain(chain) for chain in log.chains),
-        f"{sum(log.counts.values()):,} events in {len(log.chains)} chains: "
+        f"{sum(log.counts.values()):,} events in {_several(len(log.chains), 'chain')}: "
         + (", ".join(f"{count:,} {kind}" for kind, count in sorted(log.counts.items())) or "none"),
-        f"{len(log.damage)} damaged, {len(log.gaps)} gaps, {log.dropped:,} events not written",
+        f"{len(log.damage)} damaged, {_several(len(log.gaps), 'gap')}, "
+        f"{_several(log.dropped, 'event')} not written",
     ]
 
 
@@ -50,6 +51,10 @@ def _chain(chain: Chained) -> str:
     """A chain on one line. Its head, kept elsewhere, shows later that nothing was cut off."""
     state = "still written" if chain.written else "closed" if chain.closed else "not closed"
     return (
-        f"chain {chain.id}: events {chain.first:,} to {chain.last:,} in {len(chain.paths)} files, "
-        f"{state}, head {chain.head}"
+        f"chain {chain.id}: events {chain.first:,} to {chain.last:,} in "
+        f"{_several(len(chain.paths), 'file')}, {state}, head {chain.head}"
     )
+
+
+def _several(count: int, what: str) -> str:
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"

@@ -20,7 +20,16 @@ __all__ = sorted(_HOMES)
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    try:
+        module = import_module(f"{__name__}.{_HOMES[name]}")
+    except ModuleNotFoundError as error:
+        from compliance.errors import MonitorError
+
+        raise MonitorError(
+            f"{error.name} is not installed, and {name} needs it",
+            hint='pip install "sae-compliance[probes,monitor]"',
+        ) from error
+    value: object = getattr(module, name)
     globals()[name] = value
     return value
 

@@ -363,12 +363,11 @@ class _Sequences:
     prompt: int
     """Positions of the prompt, with padding."""
 
+    width: int
+    """Positions in all."""
+
     grown: bool = False
     """Whether a reply has begun."""
-
-    @property
-    def width(self) -> int:
-        return sum(one.width for one in self.passes)
 
 
 class Scope:
@@ -457,7 +456,7 @@ class Scope:
                 return
             asked = tuple(one for one in self._asked for _ in range(self._copies))
         ids = tuple(secrets.token_hex(8) for _ in range(run.rows))
-        self._current = _Sequences([run], ids, asked, run.width)
+        self._current = _Sequences([run], ids, asked, run.width, run.width)
 
     def _goes_on(self, run: Pass) -> bool:
         """Whether a run goes on with the sequences at hand, by the cache or without one."""
@@ -474,14 +473,16 @@ class Scope:
     def _grow(self, run: Pass) -> None:
         current = self._current
         assert current is not None
-        if run.width > 1 and run.past and not current.grown:  # a prompt that comes in parts
-            current.passes.append(run)
+        in_parts = run.width > 1 and run.past and not current.grown
+        if in_parts:
             current.prompt += run.width
-            return
-        if not current.grown:
+        elif not current.grown:
             current.grown = True
             self._submit(current, "prefill", complete=False)
-        current.passes = [*current.passes, run] if run.past else [run]
+        if not run.past:
+            current.passes.clear()
+        current.passes.append(run)
+        current.width = run.past + run.width
 
     def _submit(self, current: _Sequences, phase: str, *, complete: bool) -> None:
         job = _Job(

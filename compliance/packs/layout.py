@@ -36,9 +36,11 @@ ORIGINAL = "attestations/original.dsse.json"
 ORIGINAL_FILES = "attestations/original/"
 """In a copy: approvals and time stamp of the pack that it was made from."""
 
-WITHHOLDABLE = ("fit/vectors.parquet",)
+VECTORS, REPLIES = "fit/vectors.parquet", "confirm/replies.parquet"
+WITHHOLDABLE = (VECTORS, REPLIES)
 """Observation files that a copy may withhold: the words of an item can be read from its counts of
-n-grams. What recomputation needs of the others is no text."""
+n-grams, which the lock is made from; and a model's replies may repeat what it was asked. What
+recomputation needs of the others is no text."""
 
 REQUIRED_DATA = (REPORT, EVIDENCE, ITEMS, SALTS, TRAIL, CHECKPOINT, GUIDE)
 SIGNED_TAG_FILES = (BAG_INFO, BAGIT, MANIFEST)

@@ -12,10 +12,10 @@ Three profiles:
 - ``deployer``: as the pack was built, so restricted items are withheld.
 - ``authority``: everything; restricted items come from the private file of their disclosures.
 
-The public copy is without ``fit/vectors.parquet`` too, unless the rules show it: the words of items
-can be read from it. Declared facts are withheld where the rules name their keys. Nothing is salted
-anew: a copy is made from the salts in the pack, so it needs no secret, and its root follows without
-one.
+The public copy is also without two observation files, unless the rules show them: the words of
+items can be read from ``fit/vectors.parquet``, and ``confirm/replies.parquet`` has what the model
+wrote. Declared facts are withheld where the rules name their keys. Nothing is salted anew: a copy
+is made from the salts in the pack, so it needs no secret, and its root follows without one.
 """
 
 from __future__ import annotations
@@ -137,6 +137,7 @@ def _without_facts(pack: OpenPack, items: Sequence[PackItem], rules: Withheld) -
     kept = {key: salt for key, salt in salts.declared.items() if key not in rules.declared}
     redacted = system.model_copy(update={"declared": declared})
     evidence = pack.evidence.model_copy(update={"system": redacted})
-    hidden = frozenset() if rules.vectors_shown else frozenset(layout.WITHHOLDABLE)
+    shown = {layout.VECTORS: rules.vectors_shown, layout.REPLIES: rules.replies_shown}
+    hidden = frozenset(path for path, is_shown in shown.items() if not is_shown)
     withheld = hidden & pack.evidence.observations.keys()
     return Shown(evidence, tuple(items), Salts(declared=kept), withheld)

@@ -78,7 +78,7 @@ FILE_BATCHES = 64
 CONNECTING_SECONDS = 10
 """How long the head of a cluster may take to answer."""
 
-FOLLOWING_SECONDS = 0.2
+FOLLOWING_SECONDS = 0.5
 """How often it is looked whether the driver has more to do."""
 
 _NAMED = 10
@@ -206,13 +206,12 @@ def _check_listening(address: str) -> None:
     from ray._private.services import canonicalize_bootstrap_address_or_die
 
     host, _, port = canonicalize_bootstrap_address_or_die(address).rpartition(":")
-    if not port.isdecimal() or "/" in host:
-        raise ValueError("expected host:port, or auto")
     socket.create_connection((host.strip("[]"), int(port)), CONNECTING_SECONDS).close()
 
 
 def _ray() -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would report to its makers
+    os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")  # a busy machine takes long
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # or it warns of a change
     try:
         import ray
@@ -332,7 +331,7 @@ class RayEngine:
             listed = ray.data.from_items([{"feed": feed}]).flat_map(
                 _follow, fn_kwargs={"staging": self.staging}, num_cpus=0
             )
-            prepared = listed.flat_map(_prepared, fn_kwargs=given, **_PREPARING)
+            prepared = listed.flat_map(_prepare_file, fn_kwargs=given, **_PREPARING)
             observed = prepared.map(
                 _Observer, fn_constructor_kwargs=made, compute=pool, **self.resources
             )
@@ -530,6 +529,8 @@ def _follow(row: dict[str, str], staging: Staging) -> Iterator[dict[str, str]]:
         try:
             entry = json.loads(staging.read(row["feed"], _place(number)))
         except FileNotFoundError:
+            if not staging.names(row["feed"]):  # the driver has ended, and cleared it away
+                return
             time.sleep(FOLLOWING_SECONDS)
             continue
         if entry is None:
@@ -538,7 +539,7 @@ def _follow(row: dict[str, str], staging: Staging) -> Iterator[dict[str, str]]:
         number += 1
 
 
-def _prepared(
+def _prepare_file(
     row: dict[str, str], staging: Staging, outfit: Any, feed: str
 ) -> Iterator[dict[str, Any]]:
     """Batches of a file as actors take them."""

@@ -170,37 +170,35 @@ def match(starts: Mapping[str, float], target: float, evaluate: Evaluate) -> dic
         target: Divergence, above 0.
         evaluate: Asked for all arms that are not near enough, at most ROUNDS times.
     """
-    tried: dict[str, list[tuple[float, float]]] = {arm: [] for arm in starts}
+    tried: dict[str, list[Match]] = {arm: [] for arm in starts}
     scales = dict(starts)
     for _ in range(ROUNDS):
         for arm, divergence in evaluate(scales).items():
-            tried[arm].append((math.log(scales[arm]), math.log(max(divergence, _TINY))))
-        far = [arm for arm in scales if not _is_near(tried[arm][-1][1], target)]
+            tried[arm].append(Match(scales[arm], divergence))
+        far = [arm for arm in scales if abs(tried[arm][-1].divergence / target - 1) > NEAR]
         scales = {arm: math.exp(_next(tried[arm], math.log(target))) for arm in far}
         if not scales:
             break
-    return {arm: _nearest(points, target) for arm, points in tried.items()}
+    return {
+        arm: min(found, key=lambda one: abs(_log(one.divergence) - math.log(target)))
+        for arm, found in tried.items()
+    }
 
 
-def _is_near(divergence: float, target: float) -> bool:
-    return abs(math.exp(min(divergence, 700)) / target - 1) <= NEAR
-
-
-def _nearest(points: Sequence[tuple[float, float]], target: float) -> Match:
-    scale, divergence = min(points, key=lambda point: abs(point[1] - math.log(target)))
-    return Match(math.exp(scale), math.exp(divergence))
-
-
-def _next(points: Sequence[tuple[float, float]], target: float) -> float:
-    """Logarithm of the scale to try next, from those of scales and divergences so far."""
+def _next(tried: Sequence[Match], target: float) -> float:
+    """Logarithm of the scale to try next, given that of the target."""
+    points = [(math.log(one.scale), _log(one.divergence)) for one in tried]
     below = max((p for p in points if p[1] < target), default=None)
     above = min((p for p in points if p[1] >= target), default=None)
     if below is not None and above is not None and below[0] < above[0]:
         part = (target - below[1]) / (above[1] - below[1])
         return below[0] + min(max(part, 0.1), 0.9) * (above[0] - below[0])
-    last = points[-1]
-    power = 2.0
+    last, power = points[-1], 2.0
     if len(points) > 1 and points[-2][0] != last[0]:
         power = (last[1] - points[-2][1]) / (last[0] - points[-2][0])
     step = (target - last[1]) / min(max(power, POWERS[0]), POWERS[1])
     return last[0] + min(max(step, -MOST_STEP), MOST_STEP)
+
+
+def _log(divergence: float) -> float:
+    return math.log(max(divergence, _TINY))

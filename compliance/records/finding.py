@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from compliance.records.base import Record
-from compliance.records.plan import Cell
+from compliance.records.plan import Cell, PlannedMitigation
 
 
 class Result(Record):
@@ -161,3 +161,11 @@ class Reduction(Record):
         if self.statement in ("reduced", "increased") and self.p_holm is None:
             raise ValueError(f"{self.statement!r} needs an adjusted p value")
         return self
+
+
+class Studies(Record):
+    """What mitigation studies show: the numbers, and what may be said of them."""
+
+    planned: tuple[PlannedMitigation, ...]
+    results: tuple[Result, ...]
+    reductions: tuple[Reduction, ...]

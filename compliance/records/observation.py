@@ -171,9 +171,9 @@ what the judge says, from 0 to 1. The text of a reply to a restricted item is le
 MITIGATION_COLUMNS = (
     "study", "measure", "item", "language", "tokens", "before", "after", "divergence",
 )  # fmt: skip
-"""``text``: cross-entropy of neutral text before and after, and KL from before to after, nats summed
-over predicted tokens. ``capability``: log p of the right reply to a small task less log p of the
-wrong one, in nats, with 0 tokens and no divergence."""
+"""``text``: cross-entropy of neutral text before and after, and KL from before to after, in nats,
+summed over predicted tokens. ``capability``: log p of the right reply to a small task less log p of
+the wrong one, in nats, with 0 tokens and no divergence."""
 
 UNCHANGED, FLIP, NOISE, MEANS, RANDOM = "none", "flip", "noise", "means", "random/"
 """Arms: what is changed for one concept.

@@ -15,11 +15,15 @@ class Withheld(Record):
     vectors_shown: bool = True
     """Whether ``fit/vectors.parquet`` is there: most words of an item can be read from it."""
 
+    replies_shown: bool = True
+    """Whether ``confirm/replies.parquet`` is there: what the model wrote in mitigation studies."""
+
 
 class PublicRules(Withheld):
     """What the public profile withholds, and what it shows all the same."""
 
     vectors_shown: bool = False
+    replies_shown: bool = False
 
     suites_shown: tuple[Slug, ...] = ()
     """Suites whose texts and pictures are shown; those of others are withheld."""

@@ -109,14 +109,20 @@ class FeatureMatch(Record):
     latent: int
     how: Literal["same-sae", "decoder", "no-match-possible"]
     """``same-sae``: both read the same SAE, by its digest, so that a latent is its own match.
-    ``decoder``: the feature of the other pack's probe whose decoder direction has the largest
-    cosine with this one's. Else a pack lacks these directions, or they are not of one width."""
+    ``decoder``: of all latents of the other pack's SAEs the one whose decoder direction has the
+    largest cosine with this one's. Else the weights of an SAE were not at hand, or directions are
+    not of one width."""
 
     other_sae: str | None = None
     other_latent: int | None = None
     cosine: float | None = None
+    """Of the two decoder directions."""
+
     locked: bool = False
     """Whether the match stands for the concept in the other pack's lock."""
+
+    locked_cosine: float | None = None
+    """The largest cosine with a feature that does, where the match itself does not."""
 
 
 class SubjectComparison(Record):

@@ -29,8 +29,8 @@ class Entry(Record):
     """One thing that happened. Its line is its canonical JSON.
 
     Kinds used by an audit, in their usual order: ``suite-registered``, ``plan-frozen``,
-    ``run-started``, ``run-finished``, ``locked``, ``confirmation-opened``, ``assessed``,
-    ``superseded``, ``report-built``. Stated by persons: ``deviation``, ``reviewed``, ``approved``,
+    ``run-started``, ``run-finished`` (or ``fit-carried``, from another pack), ``locked``,
+    ``confirmation-opened``, ``assessed``, ``superseded``, ``report-built``. Stated by persons: ``deviation``, ``reviewed``, ``approved``,
     ``released``, ``superseded``, ``withdrawn``. By outside means: ``time-stamped``,
     ``key-changed``; and ``torn-tail``, written by the trail itself.
     """

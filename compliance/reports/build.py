@@ -14,7 +14,7 @@ from compliance.errors import ReportError
 from compliance.records.audit import Subset
 from compliance.records.evidence import Evidence
 from compliance.records.finding import Verdict
-from compliance.records.observation import applies
+from compliance.records.observation import MITIGATION_FILES, applies
 from compliance.records.plan import Cell, Plan
 from compliance.records.report import (
     Fact,
@@ -298,7 +298,9 @@ def _withheld(ctx: Context) -> Iterable[str]:
             count=write_count(seen.withheld), all=write_count(seen.run)
         )
     for path in seen.withheld_files if seen is not None else ():
-        yield words["withheld_file"].format(path=path)
+        is_replies = path.endswith(f"/{MITIGATION_FILES[0]}")
+        name = "withheld_replies" if is_replies else "withheld_file"
+        yield words[name].format(path=path)
     if facts:
         yield words["withheld_facts"].format(count=facts, all=len(declared))
 

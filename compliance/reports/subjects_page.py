@@ -38,8 +38,8 @@ BASES = {
     Basis.OTHER_LOCK: "another plan or lock: shown, not tested",
 }
 NOTE = (
-    "Each subject by its number, in the order given. Upright lines are intervals. Diamond: a change "
-    "against subject 0 is shown. Hollow: another lock, not tested. Dash: no value."
+    "Each subject by its number, in the order given. Upright lines are intervals. Diamond: change "
+    "against subject 0 shown. Hollow: another lock, not tested. Dash: no value."
 )
 
 
@@ -215,11 +215,17 @@ def _data(one: ComparedCell, title: str) -> Table:
 
 def _match(match: FeatureMatch) -> str:
     if match.how == "no-match-possible":
-        return "no match possible: another SAE, and a pack has no decoder directions"
-    locked = "" if match.locked else ", not the locked probe there"
+        return "no match possible: another SAE, and not all weights were given (--sae)"
+    locked = "" if match.locked else ", not the locked probe there" + _locked(match)
     if match.how == "same-sae":
         return f"the same latent of the same SAE{locked}"
     return (
         f"{printable(match.other_sae or '')}/{match.other_latent} by decoder direction, cosine "
         f"{match.cosine:.3f}{locked}"
     )
+
+
+def _locked(match: FeatureMatch) -> str:
+    """How near the feature comes that is locked there."""
+    found = match.locked_cosine
+    return "" if found is None else f" (cosine with that one at most {found:.3f})"

@@ -29,6 +29,9 @@ from compliance.statistics.inputs import finite_matrix, two_classes
 
 MOST_STEPS = 500
 
+ROWS_AT_ONCE = 512
+"""Rows of a basis that are copied at a time."""
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Linear:
@@ -89,7 +92,7 @@ def fit_logistic(x: ArrayLike, y: ArrayLike, l2: float) -> Linear:
     mean = matrix.mean(axis=0)
     basis, coordinates = _span(matrix - mean)
     reduced, bias = _newton(coordinates, np.where(labels, 1.0, -1.0), float(l2))
-    weights = reduced if basis is None else basis @ reduced
+    weights = reduced if basis is None else _times(basis, reduced)
     return Linear(weights, float(bias - weights @ mean))
 
 
@@ -172,7 +175,14 @@ def _span(
     factors, scales, _, _ = dgeqrf(centred.T, lwork=size, overwrite_a=True)  # no copy of the items
     upper = np.triu(factors[:n])
     basis, _, _ = dorgqr(factors, scales, lwork=size, overwrite_a=True)
-    return np.ascontiguousarray(basis), upper.T
+    return basis, upper.T
+
+
+def _times(basis: NDArray[np.float64], reduced: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Coordinates as a vector, with rows of the basis put one after the other, not all at once."""
+    starts = range(0, len(basis), ROWS_AT_ONCE)
+    parts = (np.ascontiguousarray(basis[i : i + ROWS_AT_ONCE]) @ reduced for i in starts)
+    return np.concatenate(list(parts))
 
 
 def _newton(

@@ -36,6 +36,7 @@ _MODULES = {
     "signing": ("ToSign", "look_before_signing", "sign"),
     "stages": ("default_key",),
     "stamping": ("stamp",),
+    "studies": ("mitigate",),
     "starting": ("Demo", "demo", "gaps", "init"),
     "suites": ("Choice", "check_suite", "render_suite", "shipped_suites"),
 }

@@ -205,13 +205,14 @@ def _check_numbers(pack: OpenPack, *, deep: bool) -> list[Check]:
             name="numbers",
             status=Outcome.PASSED,
             path=layout.EVIDENCE,
-            message=f"{'' if pack.withheld_files else 'lock, '}{counted} follow from the "
+            message=f"{'' if _lock_is_stated(pack) else 'lock, '}{counted} follow from the "
             "observations",
         ),
         *_lock_check(pack),
+        *_replies_check(pack),
         *_transfer_check(evidence.plan),
         *_withheld_check(pack.items),
-        *(() if pack.withheld_files else (_search_check(deep=deep),)),
+        *(() if _lock_is_stated(pack) else (_search_check(deep=deep),)),
         trials_check(evidence.validation),
     ]
 
@@ -231,9 +232,22 @@ def _withheld_check(items: Sequence[PackItem]) -> Iterator[Check]:
 
 def _lock_check(pack: OpenPack) -> Iterator[Check]:
     """Without its own tables, the lock is taken as it is stated; results follow from it."""
-    for path in sorted(pack.withheld_files):
+    if _lock_is_stated(pack):
         message = "withheld from this copy: the lock was not made again, and is taken as stated"
-        yield not_checked("lock", message, layout.OBSERVATIONS + path)
+        yield not_checked("lock", message, layout.OBSERVATIONS + layout.VECTORS)
+
+
+def _lock_is_stated(pack: OpenPack) -> bool:
+    return layout.VECTORS in pack.withheld_files
+
+
+def _replies_check(pack: OpenPack) -> Iterator[Check]:
+    """Without replies, rates of mitigation studies are taken as they are stated."""
+    if layout.REPLIES in pack.withheld_files:
+        message = "withheld from this copy: rates of mitigation studies were not counted again, "
+        yield not_checked(
+            "replies", message + "and are taken as stated", layout.OBSERVATIONS + layout.REPLIES
+        )
 
 
 def _transfer_check(plan: Plan) -> Iterator[Check]:

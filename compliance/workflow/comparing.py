@@ -5,18 +5,22 @@ Digests and signatures of both are checked first; of a damaged pack nothing is c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from compliance.assessment.comparison import compare
 from compliance.assessment.gating import judge
 from compliance.assessment.subjects import Side, compare_subjects
 from compliance.documents import read_yaml
-from compliance.errors import VerificationError
+from compliance.errors import ConfigError, ProbeError, VerificationError
 from compliance.packs.integrity import verify_integrity
 from compliance.packs.reading import OpenPack, read_pack
 from compliance.packs.version import decide_version
 from compliance.progress import SILENT, Progress
+from compliance.records.audit import SaeRef
 from compliance.records.base import digest_of
 from compliance.records.comparison import Comparison, Gate, PackDiff, PackName, Tolerances
 from compliance.records.earlier import EarlierPack
@@ -82,6 +86,46 @@ def gate(
     return judge(diff(against, new, progress=progress), declared)
 
 
+def compare_packs(
+    paths: Sequence[Path], *, saes: Sequence[Path] = (), page: Path | None = None,
+    progress: Progress = SILENT,
+) -> SubjectComparison:  # fmt: skip
+    """Hold several packs against the first: subjects, fine-tunes or checkpoints under one lock.
+
+    Args:
+        paths: Folders or ZIPs; the first is what the others are compared with.
+        saes: Folders of SAEs that the packs name. Where two packs read different SAEs, features are
+            matched by the decoders of these.
+        page: Where to write the comparison as an HTML file. None: nowhere.
+        progress: Told what is being done.
+
+    Raises:
+        PackError: One of them is not there.
+        PlanError: There is only one.
+        ConfigError: A folder has an SAE that no pack names.
+        ProbeError: An SAE cannot be read.
+        VerificationError: One of them is damaged.
+        StorageError: The page cannot be written.
+    """
+    for path in paths:
+        progress.stage(f"checking digests and signature of {path.name}")
+        _refuse_damage(path)
+    sides = []
+    for path in paths:
+        with read_pack(path) as pack:
+            tables = _tables(pack)
+            sides.append(Side(_name(pack), pack.evidence, tables, _digests(pack)))
+    named = {sae.digest for side in sides for sae in side.evidence.plan.saes}
+    decoders = _decoders(saes, named) if saes else {}
+    progress.stage(f"comparing {len(sides)} packs on the items of both")
+    found = compare_subjects(sides, decoders)
+    if page is not None:
+        from compliance.reports.subjects_page import render_subjects_page
+
+        write_text(page, render_subjects_page(found))
+    return found
+
+
 def earlier_of(
     parent: OpenPack, evidence: Evidence, files: Mapping[str, bytes], items: Sequence[Item]
 ) -> EarlierPack:
@@ -132,34 +176,25 @@ def _name(pack: OpenPack) -> PackName:
     return PackName(pack_id=stated.pack_id, version=stated.version, root_digest=stated.root_digest)
 
 
-def compare_packs(
-    paths: Sequence[Path], *, page: Path | None = None, progress: Progress = SILENT
-) -> SubjectComparison:
-    """Hold several packs against the first: subjects, fine-tunes or checkpoints under one lock.
+def _decoders(folders: Sequence[Path], named: Collection[str]) -> dict[str, NDArray[np.float32]]:
+    """The decoder of each SAE by its digest, one row for each latent."""
+    try:
+        import torch
 
-    Args:
-        paths: Folders or ZIPs; the first is what the others are compared with.
-        page: Where to write the comparison as an HTML file. None: nowhere.
-        progress: Told what is being done.
-
-    Raises:
-        PackError: One of them is not there.
-        PlanError: There is only one.
-        VerificationError: One of them is damaged.
-        StorageError: The page cannot be written.
-    """
-    for path in paths:
-        progress.stage(f"checking digests and signature of {path.name}")
-        _refuse_damage(path)
-    sides = []
-    for path in paths:
-        with read_pack(path) as pack:
-            tables = _tables(pack)
-            sides.append(Side(_name(pack), pack.evidence, tables, _digests(pack)))
-    progress.stage(f"comparing {len(sides)} packs on the items of both")
-    found = compare_subjects(sides)
-    if page is not None:
-        from compliance.reports.subjects_page import render_subjects_page
-
-        write_text(page, render_subjects_page(found))
+        from compliance.probes.sae import load_sae
+    except ModuleNotFoundError as error:
+        raise ProbeError(
+            f"reading an SAE needs {error.name}, which is not installed",
+            hint="install the extra: sae-compliance[probes]",
+        ) from error
+    found = {}
+    for folder in folders:
+        ref = SaeRef(path=str(folder.resolve()))
+        sae = load_sae(ref, folder, dtype=torch.float32, device="cpu")
+        if sae.facts.digest not in named:
+            raise ConfigError(
+                f"{folder.name}: no pack names an SAE with its digest, {sae.facts.digest}",
+                hint="give the very files that were audited with",
+            )
+        found[sae.facts.digest] = sae.tensors["W_dec"].numpy()
     return found

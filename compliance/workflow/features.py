@@ -35,7 +35,7 @@ from compliance.records.evidence import Evidence
 from compliance.records.pack import PackedItem
 from compliance.records.plan import LockedProbe, Plan
 from compliance.records.subject import SaeFacts
-from compliance.records.suite import Item, Label
+from compliance.records.suite import Item
 from compliance.reports.examples import readable
 from compliance.runs import RunFolder, open_run
 from compliance.storage import write_bytes, write_folder, write_text

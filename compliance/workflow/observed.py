@@ -22,7 +22,7 @@ from compliance.records.base import digest_bytes
 from compliance.records.evidence import Evidence
 from compliance.records.observation import SCORE_COLUMNS
 from compliance.records.plan import Plan
-from compliance.records.suite import Image, Item, Label
+from compliance.records.suite import Image, Item
 from compliance.reports.gallery import Gallery, Patches, shown_items
 from compliance.reports.observed import Observed
 from compliance.suites.chosen import ChosenItems, joined

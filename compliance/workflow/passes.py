@@ -120,8 +120,8 @@ class Passes:
                   collect.cofiring_table(confirmed, locked.probes, firing))  # fmt: skip
         losses = self._observe(self._task("losses"), loss_items(plan, every))
         self._put("confirm/losses.csv", collect.loss_table(losses))
-        self._put("confirm/shifts.csv", self._shifts(locked, every))
         self._put("confirm/repeats.csv", self._repeats(locked, every, confirmed, task))
+        self._put("confirm/shifts.csv", self._shifts(locked, every))
         self._put("confirm/features.csv",
                   feature_table(locked.probes, self.reader.subject, self.reader.saes))  # fmt: skip
 

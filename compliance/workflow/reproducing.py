@@ -91,11 +91,11 @@ def reproduce(
         ProbeError: It cannot be run.
     """
     plan = pack.evidence.plan
-    if pack.withheld_files:
+    if layout.VECTORS in pack.withheld_files:
         yield not_checked(
             "reproduction",
             "nothing was run again: this copy withholds what fitted controls are made from, "
-            + ", ".join(sorted(pack.withheld_files)),
+            + layout.VECTORS,
         )
         return
     progress.stage("loading model and SAEs")
@@ -121,10 +121,12 @@ def reproduce(
         how = f"{len(drawn)} of {len(items)} items that are shown"
         yield from run.compare(stage, folder, drawn, how)
     mode = f", the comparison with {' on '.join(REFERENCE_MODE)}"
+    asked = ", mitigation studies"
     yield not_checked(
         "reproduction",
         "the passes over changed texts and pictures, reconstructions"
-        f"{mode if PRECISION in run.files else ''} and single items were not run again",
+        f"{mode if PRECISION in run.files else ''}{asked if plan.mitigations else ''} and single "
+        "items were not run again",
     )
 
 
@@ -279,9 +281,10 @@ class _Run:
         plan, lock = self.evidence.plan, self.evidence.lock
         if stage == "search":
             return Task(plan, stage)
-        if missing := sorted(set(layout.WITHHOLDABLE) - set(self.files)):
+        if layout.VECTORS not in self.files:
             raise PlanError(
-                f"{missing[0]} is withheld from this copy, and linear controls are made from it",
+                f"{layout.VECTORS} is withheld from this copy, and linear controls are made from "
+                "it",
                 hint="run the original pack again, or a copy that shows it",
             )
         weights = linear_weights(lock.directions, FitObservations.from_files(self.files))

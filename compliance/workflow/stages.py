@@ -68,8 +68,8 @@ from compliance.workflow.intervening import (
     dose_files,
     effect_files,
 )
-from compliance.workflow.observed import Picture, picture_files, pictures_of, used_items
 from compliance.workflow.mitigating import check_prompts, study_files, with_studies
+from compliance.workflow.observed import Picture, picture_files, pictures_of, used_items
 from compliance.workflow.precision import check_mode, precision_files
 from compliance.workflow.shipped import known_answers
 from compliance.workflow.stamping import sign_reports, stamp_step
@@ -172,9 +172,7 @@ def run_pass(
     check_interventions(run, stage, by_split, reader, pictures)
     check_prompts(run, by_split["confirm"], reader)
     if stage == "confirm":
-        _refuse_another_environment(run, environment)
-        _open_confirm(run, by_split["confirm"].outlines)
-        _stamp(run, "confirmation-opened", progress)
+        open_confirm(run, by_split["confirm"].outlines, environment, progress)
     _once(run, "run-started", {"pass": stage, "items": sum(map(len, items.values()))})
     passes = Passes(run, reader, environment, pictures, progress, engine)
     changing = (reader, environment, pictures, progress)
@@ -239,11 +237,18 @@ def is_finished(run: RunFolder, stage: str) -> bool:
     return any((f["pass"], f["observations"]) == (stage, digests) for f in recorded)
 
 
-def _open_confirm(run: RunFolder, items: Iterable[Outline]) -> None:
+def open_confirm(
+    run: RunFolder, items: Iterable[Outline], environment: Environment, progress: Progress
+) -> None:
     """Opening the confirm split is an event, and counted: PROTOCOL section 2.
 
-    Counted are the openings by all runs beside this ``audit.yaml`` that share a group.
+    Counted are the openings by all runs beside this ``audit.yaml`` that share a group. Opened
+    already by this run under this lock, it is not opened again.
+
+    Raises:
+        PlanError: The items before the lock were run in another environment.
     """
+    _refuse_another_environment(run, environment)
     groups = sorted({item.group for item in items})
     facts = {"groups": groups, "lock": digest_of(run.lock()), "run": run.path.name}
 
@@ -253,6 +258,7 @@ def _open_confirm(run: RunFolder, items: Iterable[Outline]) -> None:
         return {**facts, "opening": 1 + len(trail.openings_of(entries, groups))}
 
     trail.append_from(run.trail, "confirmation-opened", counted, at=now(), actor=SOFTWARE)
+    _stamp(run, "confirmation-opened", progress)
 
 
 def _own(run: RunFolder) -> tuple[Entry, ...]:

@@ -15,6 +15,7 @@ from compliance.assessment.locking import recomputed_lock
 from compliance.assessment.subjects import without_subject
 from compliance.assessment.tables import FitObservations, file_digests
 from compliance.errors import NumberMismatch, PlanError, VerificationError
+from compliance.packs import layout
 from compliance.packs.integrity import verify_integrity
 from compliance.packs.reading import OpenPack, read_pack
 from compliance.records.audit import AuditConfig, ProbeConfig
@@ -24,7 +25,7 @@ from compliance.runs import RunFolder
 
 TAKEN = (
     "languages", "claims", "alpha", "bootstrap_draws", "batch_tokens", "robustness", "subset",
-    "seed",
+    "interventions", "seed",
 )  # fmt: skip
 """Keys of ``audit.yaml`` that stand in a plan as they are; probes do in another shape."""
 
@@ -51,10 +52,10 @@ def locking_pack(path: Path) -> Iterator[OpenPack]:
             hint="'compliance verify' lists everything that is wrong; get the pack again",
         )
     with read_pack(path) as pack:
-        if pack.withheld_files:
+        if layout.VECTORS in pack.withheld_files:
             raise PlanError(
-                f"locked_by: {path.name} is a copy without {min(pack.withheld_files)}, from which "
-                "fitted controls are made",
+                f"locked_by: {path.name} is a copy without {layout.VECTORS}, from which fitted "
+                "controls are made",
                 hint="name the original pack",
             )
         if (by := pack.evidence.plan.locked_by) is not None:
@@ -102,9 +103,7 @@ def plan_under(pack: OpenPack, config: AuditConfig, make: Callable[[AuditConfig]
         software=theirs.software,
         model=theirs.model,
     )
-    return theirs.model_copy(
-        update={"model": own.model, "software": own.software, "locked_by": by}
-    )
+    return theirs.model_copy(update={"model": own.model, "software": own.software, "locked_by": by})
 
 
 def _completed(config: AuditConfig, theirs: Plan) -> AuditConfig:
@@ -196,9 +195,7 @@ def transfer_differences(plan: Plan, lock: Lock) -> Iterator[NumberMismatch]:
     by = plan.locked_by
     if by is None:
         return
-    theirs = plan.model_copy(
-        update={"model": by.model, "software": by.software, "locked_by": None}
-    )
+    theirs = plan.model_copy(update={"model": by.model, "software": by.software, "locked_by": None})
     yield from differences("plan.locked_by.plan_digest", by.plan_digest, digest_of(theirs))
     named = lock.model_copy(update={"plan_digest": by.plan_digest})
     yield from differences("plan.locked_by.lock_digest", by.lock_digest, digest_of(named))

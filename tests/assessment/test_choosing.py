@@ -1,5 +1,6 @@
 """What is chosen and fitted before the lock: planted latents are found, noise is not believed."""
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -400,6 +401,27 @@ def test_shifts_run_in_the_reference_alone_where_there_is_no_other(fit):
 
     assert found.shifted_languages == {"danger": ("en",)}
     assert half.shifted_languages == {"danger": ("en", "el")}
+
+
+def test_a_compact_table_gives_the_same_choices(fit, choices):
+    files = fit.to_files()
+
+    assert choose(PLAN, FitObservations.from_files(files, compact=True)) == choices
+
+
+def test_choosing_takes_little_memory_an_item():
+    plan = PLAN.model_copy(update={"flips": 1})
+    peaks, items = [], []
+    for groups in (40, 160):
+        files = make_fit(groups=groups, benign=10).to_files()
+        found = FitObservations.from_files(files, compact=True)
+        tracemalloc.start()
+        choose(plan, found)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        items.append(len(found.items))
+
+    assert peaks[1] - peaks[0] < 3000 * (items[1] - items[0])
 
 
 def test_neighbours_that_come_later_are_those_of_the_whole(fit, choices):

@@ -1,12 +1,15 @@
 """A table that comes in parts is the file that it would be as a whole."""
 
+import io
+
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from compliance.assessment import tables, writing
-from compliance.assessment.tables import table_bytes
-from compliance.assessment.writing import TableWriter
+from compliance.assessment.tables import packed, rows_writer, table_bytes
+from compliance.assessment.writing import TableWriter, write_table
 from compliance.errors import PlanError
 from tests.assessment.fit_tables import make_fit
 
@@ -69,3 +72,46 @@ def test_a_file_of_the_other_kind_is_taken_away(tmp_path, monkeypatch):
     write(tmp_path, "fit/scores.csv", [table])
 
     assert [file.name for file in (tmp_path / "fit").iterdir()] == ["scores.parquet"]
+
+
+def held(folder, monkeypatch, rows: int) -> int:
+    """The most bytes of columns that are held while so many rows of scores are written."""
+    pool = pa.proxy_memory_pool(pa.system_memory_pool())
+    monkeypatch.setattr(writing, "WRITING", pool)
+    monkeypatch.setattr(tables, "WRITING", pool)
+    parts = (
+        pd.DataFrame({
+            "item": [f"item-{(place * 7919) % rows:07d}" for place in range(first, first + 1000)],
+            "concept": "danger", "scorer": "probe", "score": 0.5,
+        })
+        for first in range(0, rows, 1000)
+    )  # fmt: skip
+    written = write_table(folder / str(rows), "fit/scores.csv", parts)
+    assert len(written.read_bytes().splitlines()) == 1 + rows
+    return pool.max_memory()
+
+
+def test_what_is_held_does_not_grow_with_the_rows(tmp_path, monkeypatch):
+    monkeypatch.setattr(writing, "RUN_BYTES", 1 << 17)
+    monkeypatch.setattr(writing, "BATCH_BYTES", 1 << 12)
+
+    few, many = (held(tmp_path, monkeypatch, rows) for rows in (10_000, 40_000))
+
+    assert many - few < 4 * 30_000
+
+
+def test_vectors_take_little_until_they_are_written():
+    table = pd.DataFrame({
+        "concept": "danger", "item": [f"i{n:02}" for n in range(50)], "features": "ngrams",
+        "vector": [np.eye(1, 4096, n, dtype=np.float32)[0] - np.float32(0.0) for n in range(50)],
+    })  # fmt: skip
+    table.at[3, "vector"] = np.full(7, -0.0, dtype=np.float32)
+    table.at[4, "vector"] = np.empty(0, dtype=np.float32)
+    rows = tables.arrow_table(table, "fit/vectors.parquet")
+    sink = io.BytesIO()
+
+    with rows_writer(sink, "fit/vectors.parquet") as file:
+        file.add(packed(rows).slice(1, 20))
+
+    assert packed(rows).nbytes < rows.nbytes / 100
+    assert sink.getvalue() == table_bytes(table[1:21], "fit/vectors.parquet")

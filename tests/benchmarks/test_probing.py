@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from benchmarks import probing
-from benchmarks.probing import ROUNDING, Cost, Measured, compare, measure, shown, tables
+from benchmarks.probing import ROUNDING, Cost, Measured, compare, gap_at, measure, shown, tables
 from benchmarks.probing_made import (
     LONGEST,
     QUICK,
@@ -94,6 +94,35 @@ def test_a_flip_is_counted_and_is_no_difference():
     ours = np.array([[0.0, 1.0, 2.0]])
 
     assert compare(ours, np.array([[0.5, 1.0, 2.25]])) == (0.25, 1)
+
+
+def test_the_gap_at_a_flip_is_that_between_the_last_kept_and_the_next(made):
+    name = "topk, layer 6"
+    sae = load_sae(SaeRef(path=made.saes[name].path), Path("."), dtype=torch.float64)
+    model = subject_in(Path(made.model)).model.double()
+    states = capture(model, torch.tensor([made.ids[3]]), None, [made.saes[name].hook])
+    before = (states[made.saes[name].hook][0] - sae.tensors["b_dec"]) @ sae.tensors["W_enc"]
+    ranked = before.sort(dim=1, descending=True)
+    last = ranked.values[:, sae.config.k - 1] - ranked.values[:, sae.config.k]
+    token = int(last.argmin())
+    latent = int(ranked.indices[token, sae.config.k])
+
+    assert float(gap_at(made, name, 3, latent)) == pytest.approx(float(last[token]), rel=0.05)
+    assert gap_at(made, SAE, 3, latent) is None
+
+
+def test_a_flip_of_the_search_is_shown(monkeypatch):
+    monkeypatch.setattr(probing, "gap_at", lambda *_: "1.7e-08")
+    sae = MadeSae("sae", "blocks.6.hook_resid_pre", 6, "topk", (3, 5))
+    made = Made("model", ("w1", "w2"), ((1,), (3,)), ((0,), (0,)), {SAE: sae})
+    scores = {
+        ("search", SAE): np.array([[0.0, 1.0], [2.75, 0.0]]),
+        ("all", SAE): np.array([[0.0, 1.0], [0.0, 0.0]]),
+    }
+
+    [table] = probing._flips(Measured(scores=scores), made)
+
+    assert table.rows == ((SAE, 1, 0, 2.8, "1.7e-08"),)
 
 
 def test_the_least_of_the_tries_is_kept():

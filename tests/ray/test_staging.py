@@ -2,6 +2,7 @@
 
 import pickle
 import shutil
+import socket
 import sys
 from functools import partial
 from types import SimpleNamespace
@@ -23,6 +24,7 @@ from compliance.records.subject import Environment
 from tests.probes.tiny import save_tiny_sae
 from tests.probes.tiny_pass import make_item, make_plan, silent, some_items
 from tests.probes.tiny_vision import draw, make_shown, save_tiny_vision
+from tests.ray.conftest import free_ports
 from tests.ray.small import environment_of, load_small
 
 
@@ -35,21 +37,45 @@ def test_without_ray_it_says_what_to_install(monkeypatch):
     assert caught.value.hint == 'pip install "sae-compliance[ray]"'
 
 
-def test_a_cluster_that_is_not_there_is_named(monkeypatch):
-    pytest.importorskip("ray", reason="Ray is not installed")
-    import ray
+@pytest.fixture
+def asked(monkeypatch):
+    """What Ray is asked to connect to; it refuses."""
+    ray = pytest.importorskip("ray", reason="Ray is not installed")
+    found = []
 
     def refuse(**options):
+        found.append(options["address"])
         raise ConnectionError(f"Failed to connect to {options['address']}")
 
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", refuse)
+    return found
 
-    said = "no Ray cluster at 192.0.2.1:6379: .*connect"
-    with pytest.raises(ProbeError, match=said) as caught, connect("192.0.2.1:6379"):
-        pass
 
+def test_a_cluster_that_refuses_is_named(asked):
+    with socket.create_server(("", 0)) as listening:
+        address = f"127.0.0.1:{listening.getsockname()[1]}"
+
+        said = f"no Ray cluster at {address}: .*connect"
+        with pytest.raises(ProbeError, match=said) as caught, connect(address):
+            pass
+
+    assert asked == [address]
     assert "ray status" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [("127.0.0.1:{}", "refused"), ("ray://127.0.0.1:{}", "Invalid address format"),
+     ("head", "Invalid address format"), ("head.invalid:{}", "not known|resolution")],
+)  # fmt: skip
+def test_ray_is_not_asked_for_a_cluster_where_nobody_listens(address, said, asked):
+    address = address.format(*free_ports(1))
+
+    with pytest.raises(ProbeError, match=f"no Ray cluster at {address}: .*({said})"):
+        connect(address).__enter__()
+
+    assert asked == []
 
 
 @pytest.mark.parametrize(
