@@ -271,7 +271,8 @@ def _agreement(found: Measured, made: Made) -> Table:
         "The same scores: watched latents",
         "Each text's score of each watched latent (its largest activation on the text's tokens), "
         "ours against a's. A flip fires in one and not in the other. Aims: a largest difference "
-        f"of {ROUNDING:.0e}, and no flip.",
+        f"of {ROUNDING:.0e}, and no flip. Rounding in float32 grows with the score: on a text of "
+        "the demo, whose latents reach 72, ours differ by up to 8e-05 from the same in float64.",
         ("SAE", "scores", "that fire", "largest score", "largest difference", "flips"),
         tuple(rows),
     )

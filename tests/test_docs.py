@@ -278,6 +278,11 @@ def table_pages() -> dict[str, tuple[str, ...]]:
         "confirm/tokens.parquet": tables.TOKEN_COLUMNS,
         "confirm/cofiring.parquet": tables.COFIRING_COLUMNS,
         "confirm/features.csv": tables.FEATURE_COLUMNS,
+        "fit/doses.csv": tables.DOSE_COLUMNS,
+        "confirm/effects.csv": tables.EFFECT_COLUMNS,
+        "confirm/side_effects.csv": tables.SIDE_COLUMNS,
+        "confirm/side_scores.csv": tables.SIDE_SCORE_COLUMNS,
+        "confirm/capability.csv": tables.CAPABILITY_COLUMNS,
         "confirm/replies.parquet": tables.REPLY_COLUMNS,
         "confirm/mitigation.csv": tables.MITIGATION_COLUMNS,
     }
@@ -287,13 +292,16 @@ def test_columns_are_those_of_the_tables():
     from compliance.records.observation import (
         CONFIRM_FILES,
         FIT_FILES,
+        INTERVENTION_FILES,
+        INTERVENTION_FIT_FILES,
         MITIGATION_FILES,
         MODE_FILES,
     )
 
     pages = table_pages()
-    confirm = (*CONFIRM_FILES, *MODE_FILES, *MITIGATION_FILES)
-    paths = [f"fit/{name}" for name in FIT_FILES] + [f"confirm/{name}" for name in confirm]
+    confirm = (*CONFIRM_FILES, *MODE_FILES, *INTERVENTION_FILES, *MITIGATION_FILES)
+    paths = [f"fit/{name}" for name in (*FIT_FILES, *INTERVENTION_FIT_FILES)]
+    paths += [f"confirm/{name}" for name in confirm]
     assert {path for heading in pages for path in heading.split(" and ")} == set(paths)
     text = re.sub(r"\s+", " ", (ROOT / "evidence" / "FORMAT.md").read_text(encoding="utf-8"))
     for heading, columns in pages.items():

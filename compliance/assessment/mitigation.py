@@ -49,6 +49,9 @@ NO_TASKS = "there are no small tasks in this language"
 SIDE_EFFECTS = ("side-kl", "side-loss", "capability.change")
 OVER_REFUSAL = ("over-refusal.before", "over-refusal.after", "over-refusal.change")
 
+CHANGE = "paired-change"
+"""Key of the methods chapter."""
+
 _RATES = {Label.POSITIVE: "", Label.HARD_NEGATIVE: "over-refusal."}
 
 
@@ -211,7 +214,7 @@ def _shows(study: PlannedMitigation, row: tuple, label: str, language: str) -> b
 
 def _rates(plan: Plan, prefix: str, mine: pd.DataFrame) -> Iterator[Result]:
     if not len(mine):
-        for name, method in (("before", "wilson"), ("after", "wilson"), ("change", "tango")):
+        for name, method in (("before", "wilson"), ("after", "wilson"), ("change", CHANGE)):
             yield absent(f"{prefix}{name}", method, NO_ITEMS, 0)
         return
     before, after = (mine[arm].to_numpy(dtype=bool) for arm in ARMS)
@@ -233,7 +236,7 @@ def _pair(
         yield share(f"{prefix}{name}", int(values.sum()), len(values), plan.level)
     b, c, n = discordant(after, before)
     found = tango_interval(b, c, n, plan.level)
-    yield estimate(f"{prefix}change", found, "tango", mcnemar_exact(b, c))
+    yield estimate(f"{prefix}change", found, CHANGE, mcnemar_exact(b, c))
 
 
 # --- on the side ---------------------------------------------------------------------------------
@@ -267,5 +270,5 @@ def _side(plan: Plan, key: str, rows: pd.DataFrame) -> Iterator[Result]:
         before, after = (tasks[arm].to_numpy(np.float64) > 0 for arm in ARMS)
         yield from _pair(plan, prefix, before, after)
         return
-    for name, method in (("before", "wilson"), ("after", "wilson"), ("change", "tango")):
+    for name, method in (("before", "wilson"), ("after", "wilson"), ("change", CHANGE)):
         yield absent(f"{prefix}{name}", method, NO_TASKS, 0)

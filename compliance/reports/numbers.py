@@ -261,8 +261,10 @@ class Numbers:
 
 
 def name_of(result_id: str) -> str:
-    """What a result is called within its cell, or within its place of the instrument."""
+    """What a result is called within its cell, its study, or its place of the instrument."""
     parts = result_id.split("/")
+    if parts[0] == "mitigation":
+        return f"mitigation.{parts[-1]}"
     return "/".join(parts[4:]) if len(parts) > 4 and parts[0] != "fidelity" else parts[-1]
 
 

@@ -17,6 +17,7 @@ from compliance.records.report import (
 from compliance.reports.charts import sweep
 from compliance.reports.context import Context, anchor, applies, cell_anchor, sentence
 from compliance.reports.interventions import intervention_sections
+from compliance.reports.mitigation import mitigation_sections
 from compliance.reports.mode import mode_tables
 from compliance.reports.numbers import write_percent
 from compliance.reports.tables import (
@@ -54,6 +55,7 @@ def concept_sections(
     named = (
         _misses(ctx, probe, cells),
         *intervention_sections(ctx, probe, cells),
+        *mitigation_sections(ctx, probe),
         _robustness(ctx, probe, cells),
         _power(ctx, probe, cells),
     )

@@ -121,11 +121,12 @@ def reproduce(
         how = f"{len(drawn)} of {len(items)} items that are shown"
         yield from run.compare(stage, folder, drawn, how)
     mode = f", the comparison with {' on '.join(REFERENCE_MODE)}"
-    asked = ", mitigation studies"
+    asked = ", interventions" if plan.interventions else ""
+    asked += ", mitigation studies" if plan.mitigations else ""
     yield not_checked(
         "reproduction",
         "the passes over changed texts and pictures, reconstructions"
-        f"{mode if PRECISION in run.files else ''}{asked if plan.mitigations else ''} and single "
+        f"{mode if PRECISION in run.files else ''}{asked} and single "
         "items were not run again",
     )
 

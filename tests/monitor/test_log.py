@@ -318,10 +318,12 @@ def test_files_of_processes_that_write_are_not_removed_for_the_bound(tmp_path):
 def test_digests_of_inputs_are_salted_by_the_key_beside_the_log(tmp_path):
     import hmac
 
-    with EventLog(tmp_path / "a") as first, EventLog(tmp_path / "a") as again:
-        with EventLog(tmp_path / "b") as other:
-            value = {"turns": [{"content": "hello", "role": "user"}]}
-            digests = [log.salted(value) for log in (first, again, other)]
+    value = {"turns": [{"content": "hello", "role": "user"}]}
+    digests = []
+    for folder in ("a", "a", "b"):
+        with EventLog(tmp_path / folder) as log:
+            digests.append(log.salted(value))
+            log.write(event("one"))
 
     key = (tmp_path / "a" / "item.key").read_bytes()
     plain = b'{"turns":[{"content":"hello","role":"user"}]}'

@@ -1,11 +1,13 @@
 """What is kept of a run, and the score made of it, against the engine that audits use."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from compliance.monitor.locked import Locked, LockedConcept
 from compliance.monitor.log import EventLog
-from compliance.monitor.looking import look_of
+from compliance.monitor.looking import Pass, look_of
 from compliance.monitor.monitor import Monitor
 from compliance.monitor.reading import read_log
 from compliance.monitor.scoring import Row, Scores, Words, watched
@@ -18,6 +20,7 @@ from compliance.probes.task import Reader
 from compliance.probes.tokens import Prepared
 from compliance.records.audit import FeatureRef, SaeRef
 from compliance.records.base import digest_bytes
+from compliance.records.plan import Cell, CutOff
 from compliance.records.subject import ModelFacts
 from tests.probes.tiny import (
     FAMILIES,
@@ -149,3 +152,34 @@ def test_the_narrow_sae_holds_the_weights_of_what_is_watched_alone(tmp_path):
 
     numbers = sum(tensor.numel() for tensor in look.sae.tensors.values())
     assert numbers < sum(tensor.numel() for tensor in sae.tensors.values()) / 500
+
+
+@pytest.mark.parametrize(("cut_off", "alert"), [(3.0, False), (2.9999, True), (None, False)])
+def test_an_alert_is_above_the_cut_off_and_not_on_it(tmp_path, cut_off, alert):
+    save_tiny_sae(tmp_path / "sae")
+    sae = load_sae(SaeRef(path="sae"), tmp_path)
+    locked = locked_of([sae], [FeatureRef(latent=0)])
+    cell = Cell(concept="concept", language="en")
+    found = CutOff(scorer="probe", cell=cell, value=cut_off, n=9, reason="too few items")
+    probe = replace(locked.probes[0], cut_offs={"en": found})
+    row = Row([7, 8], {0: torch.tensor([[1.0], [3.0]])},
+              {"blocks.1.hook_resid_post": torch.ones(2)}, 2)  # fmt: skip
+
+    (score,) = Scores(replace(locked, probes=(probe,))).of(row, ["user"] * 2, "en", "")
+
+    assert score.alert is alert and score.cut_off == cut_off
+    expected = "the pack has no cut-off: too few items" if cut_off is None else None
+    assert score.reason == expected
+
+
+def test_a_server_that_computes_in_mixed_precision_does_not_round_what_is_read(tmp_path):
+    save_tiny_sae(tmp_path / "sae")
+    look = look_of(0, load_sae(SaeRef(path="sae"), tmp_path), LATENTS)
+    x = torch.randn(1, 6, WIDTH, generator=torch.Generator().manual_seed(2))
+    plain, mixed = (Pass(torch.zeros(1, 6, dtype=torch.long), None, 0) for _ in range(2))
+    plain.see(look.hook, x, [look])
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed.see(look.hook, x, [look])
+
+    assert torch.equal(plain.latents[0], mixed.latents[0])

@@ -113,12 +113,15 @@ def test_the_distance_is_scipys_also_with_ties():
 
 
 def test_dropped_events_are_counted_by_reason(served, tmp_path, reader):
-    with EventLog(tmp_path, waiting=5) as log, served.attach(log) as monitor:
-        with _held(tmp_path / LOCK_FILE):
-            for number in range(30):
-                serve(served, monitor, "en", f"hello {number}")
-            text = _asgi(monitor.metrics.asgi())
-            told = points(reader)["compliance.monitor.dropped_events"]
+    with (
+        EventLog(tmp_path, waiting=5) as log,
+        served.attach(log) as monitor,
+        _held(tmp_path / LOCK_FILE),
+    ):
+        for number in range(30):
+            serve(served, monitor, "en", f"hello {number}")
+        text = _asgi(monitor.metrics.asgi())
+        told = points(reader)["compliance.monitor.dropped_events"]
 
     reason = ("reason", "too-many-waiting")
     count = samples(text)["compliance_monitor_dropped_events_total", reason]

@@ -3,6 +3,7 @@
 import json
 import shutil
 from importlib.metadata import EntryPoint
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -385,13 +386,13 @@ def copy_of(audit, tmp_path, profile, **rules):
     """A copy of the audit's pack, without its PDFs, under rules for its profile."""
     (tmp_path / "redaction.yaml").write_text(yaml.safe_dump({profile: rules}), encoding="utf-8")
     pack, key = next((audit / "packs").iterdir()), audit / "keys" / "issuer.pem"
-    words = ["redact", pack, "--profile", profile, "--key", key, "-o", tmp_path / "copy"]
+    words = ["redact", pack, "--profile", profile, "--key", key, "--out", tmp_path]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(render, "render_pdf", lambda *_, **__: small_pdf())
         rules_file = ["--rules", tmp_path / "redaction.yaml"]
         done = CliRunner().invoke(main, [str(word) for word in (*words, *rules_file)])
     assert done.exit_code == 0, done.output
-    return tmp_path / "copy"
+    return Path(done.stdout.strip())
 
 
 def test_a_public_copy_is_without_replies_and_is_recomputed_all_the_same(audit, tmp_path):
