@@ -119,7 +119,11 @@ LARGE = 200_000
 """Rows of a CSV table beyond which it is written as Parquet instead."""
 
 GROUP_ROWS = 1 << 16
-"""Rows of one row group of a Parquet table."""
+"""Rows of one row group of a Parquet table at most."""
+
+GROUP_VALUES = 1 << 23
+"""Values after which a row group ends, those in lists counted one by one: it is in memory whole,
+and rows of wide models hold thousands of numbers."""
 
 WRITING = pa.system_memory_pool()
 """Where columns lie that are being written; it gives back what is free, where others keep it."""
@@ -383,7 +387,8 @@ def _array(column: pd.Series, kind: pa.DataType) -> pa.Array:
 class ParquetRows:
     """A Parquet file that is being written, with nothing of pandas or of the machine in it.
 
-    Rows are collected until they fill a group, so that the file does not tell how they came.
+    Rows are collected until they fill a group, whose last row follows from the rows alone, so that
+    the file does not tell how they came.
 
     Args:
         sink: Where it is written.
@@ -397,7 +402,7 @@ class ParquetRows:
             sink, schema, compression="zstd", store_schema=False, memory_pool=WRITING
         )
         self._parts: list[pa.Table] = []
-        self._rows = self._values = self._bytes = 0
+        self._rows = self._held = self._values = self._bytes = 0
 
     def add(self, rows: pa.Table) -> None:
         """Add rows that follow those before.
@@ -405,7 +410,8 @@ class ParquetRows:
         Raises:
             PlanError: The table is larger than one that `read_table` reads.
         """
-        self._values += sum(map(_values, rows.columns))
+        values = sum(map(_values, rows.columns))
+        self._values += int(values.sum())
         self._bytes += sum(map(_unpacked_bytes, rows.columns))
         too_large = self._values > MAX_VALUES or self._bytes > MAX_UNPACKED
         if too_large or self._sink.tell() > MAX_FILE:
@@ -413,16 +419,21 @@ class ParquetRows:
                 f"observations/{self._path}: larger than a table that can be read back",
                 hint="run fewer items, with 'subset' in audit.yaml, or fewer SAEs",
             )
-        while self._rows + len(rows) >= GROUP_ROWS:
-            room = GROUP_ROWS - self._rows
-            self._take(rows.slice(0, room))
+        while (room := self._room(values)) <= len(rows):
+            self._take(rows.slice(0, room), values[:room])
             self._write()
-            rows = rows.slice(room)
-        self._take(rows)
+            rows, values = rows.slice(room), values[room:]
+        self._take(rows, values)
 
-    def _take(self, rows: pa.Table) -> None:
+    def _room(self, values: np.ndarray) -> int:
+        """Rows with so many values each that the group takes; more than there are: all of them."""
+        full = np.searchsorted(np.cumsum(values), GROUP_VALUES - self._held)
+        return min(GROUP_ROWS - self._rows, int(full) + 1)
+
+    def _take(self, rows: pa.Table, values: np.ndarray) -> None:
         self._parts.append(rows)
         self._rows += len(rows)
+        self._held += int(values.sum())
 
     def __enter__(self) -> Self:
         return self
@@ -435,7 +446,7 @@ class ParquetRows:
 
     def _write(self) -> None:
         group = pa.concat_tables(self._parts)
-        self._parts, self._rows = [], 0
+        self._parts, self._rows, self._held = [], 0, 0
         arrays = []
         while group.num_columns:  # a column at a time, so that no two groups are held
             arrays.append(_whole(group.column(0)))
@@ -600,18 +611,18 @@ def _one(lengths: np.ndarray) -> int:
     return int(lengths[0])
 
 
-def _values(column: pa.ChunkedArray) -> int:
-    """How many there are, those in lists counted one by one."""
+def _values(column: pa.ChunkedArray) -> np.ndarray:
+    """How many each row has, those in lists counted one by one: int64 [rows]."""
     if pa.types.is_struct(column.type):
-        return int(pc.sum(pc.struct_field(column, [0])).as_py() or 0)
+        return pc.struct_field(column, [0]).to_numpy().astype(np.int64)
     if not pa.types.is_list(column.type):
-        return len(column)
-    return int(pc.sum(pc.list_value_length(column)).as_py() or 0)
+        return np.ones(len(column), dtype=np.int64)
+    return pc.list_value_length(column).to_numpy().astype(np.int64)
 
 
 def _unpacked_bytes(column: pa.ChunkedArray) -> int:
     packed = pa.types.is_struct(column.type)
-    return 4 * (_values(column) + len(column)) if packed else column.nbytes
+    return 4 * (int(_values(column).sum()) + len(column)) if packed else column.nbytes
 
 
 def _whole(column: pa.ChunkedArray) -> pa.Array:

@@ -5,6 +5,7 @@ import io
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from compliance.assessment import tables, writing
@@ -43,6 +44,30 @@ def test_parts_give_the_bytes_of_the_whole(tmp_path, monkeypatch, name, run_byte
 
     assert found == table_bytes(table, path)
     assert [file.name for file in (tmp_path / "fit").iterdir()] == [path.removeprefix("fit/")]
+
+
+@pytest.mark.parametrize("size", [1, 7, 400])
+def test_a_row_group_ends_with_the_row_that_fills_it(tmp_path, monkeypatch, size):
+    table = make_fit().vectors
+    values = table["vector"].map(len).to_numpy() + 3
+    most = int(4 * values.mean())
+    monkeypatch.setattr(tables, "GROUP_VALUES", most)
+
+    data = write(tmp_path, "fit/vectors.parquet", shuffled(table, size))
+
+    found, held = [0], 0
+    for count in values:
+        found[-1] += 1
+        held += count
+        if held >= most:
+            found, held = [*found, 0], 0
+    file = pq.ParquetFile(io.BytesIO(data))
+    groups = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
+    assert len(groups) > 3
+    assert groups == [rows for rows in found if rows]
+    assert tables.read_table({"fit/vectors.parquet": data}, "fit/vectors.parquet").equals(
+        tables.read_table({"fit/vectors.parquet": table_bytes(table, "fit/vectors.parquet")},
+                          "fit/vectors.parquet"))  # fmt: skip
 
 
 @pytest.mark.parametrize("run_bytes", [1 << 26, 2000])

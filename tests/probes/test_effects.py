@@ -258,6 +258,22 @@ def test_side_scores_are_read_behind_the_change(tmp_path):
     assert found["dose/1"] != found["none"]
 
 
+def test_a_token_that_a_change_makes_huge_is_still_read(tmp_path):
+    runner, preparer = made(tmp_path, region="last", concepts=("danger", "flattery"))
+    reader, item = runner.reader, make_item("f", "positive", concept="flattery", text="what a day")
+    task = Task(runner.plan, "confirm", chosen(locked((0, 9), concept="flattery")))
+    reading = runner.read(preparer, item)
+    direction = reader.saes[0].tensors["W_enc"][:, 9]
+    arms = {"means": Change("add", direction=direction, scale=1000.0)}
+
+    found = dict(side_scores(runner, reading, runner.plan.probes[1], task, arms))
+
+    last = reading.prepared.regions["last"][0]
+    x = states_of(reading.prepared, reader, HOOK)[[last]] + 1000 * direction
+    assert x.norm() > 10 * reading.states[HOOK].norm(dim=-1).median()
+    assert found["means"] == pytest.approx(float(reader.saes[0].encode(x, [9])), rel=1e-4)
+
+
 def linear_reader(folder):
     """A model whose last block's output is its logits but for the unembedding: no norm between."""
     model = tiny_model("llama")
@@ -293,7 +309,8 @@ def test_a_latent_that_adds_to_a_logit_has_the_slope_that_algebra_says(tmp_path)
 
 def test_peaks_are_percentiles_of_what_is_above_zero(tmp_path):
     runner, preparer = made(tmp_path)
-    items = [make_item(f"i{n}", "positive", text=text) for n, text in enumerate(("one", "two it"))]
+    texts = ("one " * 20, "two rivers and a stone, it is " * 4)
+    items = [make_item(f"i{n}", "positive", text=text) for n, text in enumerate(texts)]
     readings = [runner.read(preparer, item) for item in items]
 
     found = peaks(activations(reading, 0) for reading in readings)
