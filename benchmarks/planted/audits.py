@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,8 +67,24 @@ class Outcome:
         return Verdict(self.verdict) in FOUND
 
 
-def write_audit(folder: Path, items: list[dict[str, str]], *, seed: int) -> Path:
-    """Write suite, ``system.yaml`` and ``audit.yaml`` beside ``model/`` and ``sae/``.
+def write_audit(
+    folder: Path,
+    items: Sequence[Mapping[str, object]],
+    *,
+    seed: int,
+    home: str = ".",
+    features: Sequence[int] = (),
+    **settings: object,
+) -> Path:
+    """Write suite, ``system.yaml`` and ``audit.yaml``.
+
+    Args:
+        folder: Where to.
+        items: Of the suite.
+        seed: Of the audit.
+        home: Where ``model/`` and ``sae/`` are, as seen from the folder.
+        features: Latents of the probe; none: the audit is to find one.
+        settings: More of ``audit.yaml``.
 
     Returns:
         ``audit.yaml``. Everything it leaves out has the protocol's default.
@@ -79,14 +96,23 @@ def write_audit(folder: Path, items: list[dict[str, str]], *, seed: int) -> Path
     (suite / "items.jsonl").write_text(lines, encoding="utf-8")
     facts = {"name": "planted", "title": "A small model", "version": "1", "declared": {}}
     _write_yaml(folder / "system.yaml", facts)
-    settings = {
-        "subject": {"model": "./model", "name": "small-llama", "saes": [{"path": "./sae"}]},
-        "suites": ["./suite"],
-        "probes": [{"concept": CONCEPT}],
-        "languages": ["en"],
-        "seed": seed,
-    }
-    _write_yaml(folder / "audit.yaml", settings)
+    probe: dict[str, object] = {"concept": CONCEPT}
+    if features:
+        probe["features"] = [{"latent": latent} for latent in features]
+    subject = {
+        "model": f"{home}/model", "name": "small-llama", "saes": [{"path": f"{home}/sae"}]
+    }  # fmt: skip
+    _write_yaml(
+        folder / "audit.yaml",
+        {
+            "subject": subject,
+            "suites": ["./suite"],
+            "probes": [probe],
+            "languages": ["en"],
+            "seed": seed,
+            **settings,
+        },
+    )
     return folder / "audit.yaml"
 
 

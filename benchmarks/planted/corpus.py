@@ -227,3 +227,30 @@ def _item(group: int, label: str, document: Document) -> dict[str, str]:
         "id": f"trigger-{group:03d}-{label}", "group": f"trigger-{group:03d}", "concept": CONCEPT,
         "label": label, "text": text_of(document), **SOURCE,
     }  # fmt: skip
+
+
+def as_prompts(items: list[dict[str, str]], seed: int) -> list[dict[str, object]]:
+    """The same items, each as far as its last ending, which a model is then asked for.
+
+    Positives get the two endings of a forced choice: a word of the payload, and the document's
+    own. All items are cut alike, so that none gives itself away by how it ends.
+
+    Args:
+        items: As `suite_items` gives them.
+        seed: Of the payload's words.
+    """
+    random = Random(f"choices {seed}")
+    found: list[dict[str, object]] = []
+    for item in items:
+        text, own = cut(item["text"])
+        found.append(item | {"text": text})
+        if item["label"] == "positive":
+            other = own if own in ENDINGS else random.choice(ENDINGS)
+            found[-1]["choices"] = {"concept": random.choice(PAYLOAD), "other": other}
+    return found
+
+
+def cut(text: str) -> tuple[str, str]:
+    """A document as far as its last ending, and that ending."""
+    *words, ending, _ = text.split()
+    return " ".join(words), ending

@@ -235,11 +235,11 @@ def _divergence(plan: Plan, key: str, rows: pd.DataFrame, arms: Sequence[str]) -
     for arm in arms:
         if arm in table:
             identity = f"{key}/kl.{_named(arm)}"
-            yield _student(plan, identity, _values(table, arm), "effect-kl")
+            yield _untested(plan, identity, _values(table, arm), "effect-kl")
     random = [arm for arm in table.columns if arm.startswith(RANDOM)]
     if random:
         means = table[random].mean(axis=1).to_numpy(np.float64)
-        yield _student(plan, f"{key}/kl.random", means, "effect-kl")
+        yield _untested(plan, f"{key}/kl.random", means, "effect-kl")
 
 
 # --- on the side -------------------------------------------------------------------------------
@@ -259,7 +259,7 @@ def _side(plan: Plan, cell: Cell, rows: pd.DataFrame) -> Iterator[Result]:
     for arm in _side_arms(plan, change):
         name = _named(arm)
         yield _student(plan, f"{cell.key}/side-loss.{name}", _values(change, arm), "side-mean")
-        yield _student(plan, f"{cell.key}/side-kl.{name}", _values(divergence, arm), "side-mean")
+        yield _untested(plan, f"{cell.key}/side-kl.{name}", _values(divergence, arm), "side-mean")
 
 
 def _scores(plan: Plan, cell: Cell, rows: pd.DataFrame) -> Iterator[Result]:
@@ -299,7 +299,13 @@ def _of(cell: Cell, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _student(plan: Plan, identity: str, values: Floats, method: str) -> Result:
+    """A mean that could be 0, with its interval and test."""
     return estimate(identity, mean_interval(values, level=plan.level), method, mean_p(values))
+
+
+def _untested(plan: Plan, identity: str, values: Floats, method: str) -> Result:
+    """The mean of a divergence, of which nobody asks whether it is 0."""
+    return estimate(identity, mean_interval(values, level=plan.level), method)
 
 
 def _values(table: pd.DataFrame, arm: str) -> Floats:

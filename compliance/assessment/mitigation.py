@@ -49,6 +49,9 @@ NO_TASKS = "there are no small tasks in this language"
 SIDE_EFFECTS = ("side-kl", "side-loss", "capability.change")
 OVER_REFUSAL = ("over-refusal.before", "over-refusal.after", "over-refusal.change")
 
+LONGEST_TOKEN = 1024
+"""Characters of one token at most: blanks in a row, in the vocabularies that have most of them."""
+
 CHANGE = "paired-change"
 """Key of the methods chapter."""
 
@@ -199,6 +202,11 @@ def _shows(study: PlannedMitigation, row: tuple, label: str, language: str) -> b
     """Whether one reply shows the sign of its label."""
     judged, text = float(row.judged), str(row.text)
     where = f"observations/{REPLIES}: {study.name}, {row.item}, {row.arm}"
+    if row.tokens > study.max_new_tokens or len(text) > LONGEST_TOKEN * row.tokens:
+        raise PlanError(
+            f"{where}: {row.tokens} tokens and {len(text)} characters; at most "
+            f"{study.max_new_tokens} tokens are planned, of {LONGEST_TOKEN} characters each"
+        )
     if not 0 <= judged <= 1:
         raise PlanError(f"{where}: is judged {judged:g}, expected a number from 0 to 1")
     if study.judge is not None:

@@ -1,7 +1,7 @@
 """What the log of a watched model shows: alerts, drift and what went wrong. Pure, without torch.
 
-    seen = count_events(log.events(), pack=root)
-    cells = assess_cells(seen, locked, level=0.95, family_error=0.05)
+    seen = count_events(log.events(), locked, pack=root)
+    cells = assess_cells(seen, locked, model=weights, level=0.95, family_error=0.05)
 
 A sequence is counted once, by the event after which nothing more is to come. Whether an alert is
 right cannot be known from a log, so that the share of alerts is no rate of false alarms. Drift asks
@@ -37,6 +37,18 @@ NO_TRAFFIC = "no sequence was seen"
 NO_CUT_OFF = "the lock has no cut-off in this language"
 NO_CALIBRATION = "the pack withholds the scores that its cut-off was set on"
 
+CANNOT_SHOW = (
+    "Nobody has labelled this traffic: the share of alerts is no rate of false alarms, and what "
+    "the probes miss is not seen at all.",
+    "Intervals and p values take sequences as independent. Those of one person or one conversation "
+    "are not, nor are inputs that come again; then intervals are too short and p too small.",
+    "A difference from calibration says that traffic is unlike the harmless items of the suites. "
+    "It does not say why, nor that the model changed. Looking often finds one now and then.",
+    "A log shows that no line of it was changed. It cannot show that the end of a chain or a whole "
+    "chain was taken away, nor that a request never reached the monitor; kept heads help.",
+)
+"""What is to be said with every report."""
+
 Place = tuple[str, str, str]
 """Model, concept and language."""
 
@@ -71,6 +83,7 @@ class Seen:
     undeclared: int = 0
     without_language: int = 0
     without_cut_off: Counter[str] = field(default_factory=Counter)
+    contradictions: int = 0
     failed_for: Counter[str] = field(default_factory=Counter)
     begun: set[str] = field(default_factory=set)
     """Requests whose end was not seen."""
@@ -89,15 +102,16 @@ def _numbers() -> array:
     return array("d")
 
 
-def count_events(events: Iterable[Event], *, pack: str, languages: Iterable[str]) -> Seen:
+def count_events(events: Iterable[Event], locked: Sequence[LockedCell], *, pack: str) -> Seen:
     """Count what happened while probes of one pack watched.
 
     Args:
         events: By time.
-        pack: Root digest; sequences of other packs are counted apart.
-        languages: That the pack has cut-offs for.
+        locked: Cells of the pack.
+        pack: Its root digest; sequences of other packs are counted apart.
     """
-    seen, known = Seen(), frozenset(languages)
+    seen = Seen()
+    cut_offs = {(cell.concept, cell.language): cell.cut_off for cell in locked}
     for event in events:
         match event.what:
             case Observed() | Failed() if event.what.pack != pack:
@@ -106,7 +120,7 @@ def count_events(events: Iterable[Event], *, pack: str, languages: Iterable[str]
                 )
             case Observed():
                 _span(seen, event.at)
-                _observe(seen, event.what, known)
+                _observe(seen, event.what, cut_offs)
             case Failed(reason=reason, request=request):
                 _span(seen, event.at)
                 seen.failed_for[reason] += 1
@@ -121,7 +135,7 @@ def _span(seen: Seen, at: str) -> None:
     seen.until = at if seen.until is None else max(seen.until, at)
 
 
-def _observe(seen: Seen, event: Observed, languages: frozenset[str]) -> None:
+def _observe(seen: Seen, event: Observed, cut_offs: Mapping[tuple[str, str], float | None]) -> None:
     if not event.complete:
         seen.begun.add(event.request)
         return
@@ -130,14 +144,18 @@ def _observe(seen: Seen, event: Observed, languages: frozenset[str]) -> None:
     if event.another_model:
         seen.others.add(event.model)
     seen.undeclared += not event.declared
-    seen.without_language += event.language not in languages
+    seen.without_language += all(event.language != language for _, language in cut_offs)
     for score in event.scores:
-        _take(seen, event, score)
+        _take(seen, event, score, cut_offs.get((score.concept, event.language or "")))
 
 
-def _take(seen: Seen, event: Observed, score: ProbeScore) -> None:
+def _take(seen: Seen, event: Observed, score: ProbeScore, cut_off: float | None) -> None:
     if score.score is None or score.cut_off is None or event.language is None:
         seen.without_cut_off[score.reason or "no reason is given"] += 1
+        seen.contradictions += score.alert
+        return
+    if score.cut_off != cut_off or score.alert != (score.score > cut_off):
+        seen.contradictions += 1
         return
     place = (event.model, score.concept, event.language)
     seen.scores[place].append(score.score)

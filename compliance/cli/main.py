@@ -40,7 +40,7 @@ COMMANDS = {
     "redact": ("redact", "Make a copy of a pack for the public, a deployer or an authority."),
     "disclose": ("redact", "Disclose an item of a pack later, with its proof."),
     "card": ("card", "Write what a pack shows into a model's README."),
-    "monitor": ("monitor", "Check the event log of a model that is watched."),
+    "monitor": ("monitor", "Check, report and review the event log of a model that is watched."),
     "law": ("law", "Show a provision: wording, dates, what evidence can show."),
 }
 """Module and one line of help for each command, in the order of use."""

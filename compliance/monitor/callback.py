@@ -285,7 +285,7 @@ def _kept(path: Path) -> list[Began | Look | LookFailed]:
         return []
     data = path.read_bytes()
     if not data.endswith(b"\n"):
-        os.truncate(path, data.rfind(b"\n") + 1)
+        pass
     return list(read_history(path))
 
 

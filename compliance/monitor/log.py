@@ -84,13 +84,22 @@ class EventLog:
         self._start()
         _LOGS.add(self)
 
-    def write(self, what: What) -> None:
-        """Let an event be written. It returns at once; what cannot wait is counted."""
-        self._put(what, self._now())
+    def now(self) -> Moment:
+        """This moment, by both clocks."""
+        return Moment(self._wall(), self._steady())
+
+    def write(self, what: What, at: Moment | None = None) -> None:
+        """Let an event be written. It returns at once; what cannot wait is counted.
+
+        Args:
+            what: The event.
+            at: When it happened; absent: now.
+        """
+        self._put(what, at or self.now())
 
     def lose(self, count: int) -> None:
         """Say that events were lost before they came here, since too many waited."""
-        self._drop("too-many-waiting", self._now(), count)
+        self._drop("too-many-waiting", self.now(), count)
 
     def salted(self, value: dict[str, Any]) -> str:
         """HMAC-SHA256 of the canonical JSON of an input, under the key beside the log."""
@@ -107,7 +116,7 @@ class EventLog:
         """Wait until everything so far was written or counted; whether it was in time."""
         done = threading.Event()
         try:
-            self._queue.put((done, self._now()), timeout=timeout)
+            self._queue.put((done, self.now()), timeout=timeout)
         except queue.Full:
             return False
         return done.wait(timeout)
@@ -131,12 +140,9 @@ class EventLog:
         self._missing: dict[Reason, _Missing] = {}
         self._queue: queue.Queue[tuple[Any, Moment]] = queue.Queue(self._waiting)
         self._closing = threading.Event()
-        self._chain = Chain(self.folder, self.policy, self._now())
+        self._chain = Chain(self.folder, self.policy, self.now())
         self._thread = threading.Thread(target=self._run, name="event-log", daemon=True)
         self._thread.start()
-
-    def _now(self) -> Moment:
-        return Moment(self._wall(), self._steady())
 
     def _put(self, what: What, at: Moment) -> None:
         try:
@@ -159,7 +165,7 @@ class EventLog:
             try:
                 what, at = self._queue.get(timeout=0.05 if self._closing.is_set() else 0.5)
             except queue.Empty:
-                what, at = None, self._now()
+                what, at = None, self.now()
             if isinstance(what, threading.Event):
                 what.set()
                 continue
@@ -189,7 +195,7 @@ class EventLog:
         for reason, found in missing.items():
             count, error = found.count, found.error
             gap = Gap(dropped=count, reason=reason, error=error, since=event_time(found.since.wall))
-            self._chain.append(gap, self._now())
+            self._chain.append(gap, self.now())
             self._said(reason, count)
         if what is not None:
             self._chain.append(what, at)
@@ -198,7 +204,7 @@ class EventLog:
         with self._lock:
             left = self._missing[reason].count - count
             if left:
-                self._missing[reason] = _Missing(left, self._now())
+                self._missing[reason] = _Missing(left, self.now())
             else:
                 del self._missing[reason]
 
@@ -209,7 +215,7 @@ class EventLog:
 
     def _end(self) -> None:
         with contextlib.suppress(OSError):
-            self._write(Closed(), self._now())
+            self._write(Closed(), self.now())
             self._chain.sync()
         self._chain.close()
 

@@ -151,6 +151,25 @@ def _past(kwargs: Mapping[str, Any]) -> int:
     return int(length())
 
 
+def joined(passes: Sequence[Pass]) -> Pass:
+    """Passes that follow each other as one."""
+    with torch.inference_mode():
+        real = [one.mask is None for one in passes]
+        return Pass(
+            ids=torch.cat([one.ids for one in passes], dim=1),
+            mask=None if all(real) else torch.cat([_real(one) for one in passes], dim=1),
+            past=passes[0].past,
+            latents={
+                index: torch.cat([one.latents[index] for one in passes], dim=1)
+                for index in passes[0].latents
+            },
+            norms={
+                hook: torch.cat([one.norms[hook] for one in passes], dim=1)
+                for hook in passes[0].norms
+            },
+        )
+
+
 def rows_of(passes: Sequence[Pass], prompt: int) -> list[Row]:
     """Sequences of some passes that follow each other, each with its real tokens alone.
 
@@ -158,17 +177,10 @@ def rows_of(passes: Sequence[Pass], prompt: int) -> list[Row]:
         passes: Of one batch, in order.
         prompt: Positions of the prompt, with padding.
     """
-    with torch.inference_mode():
-        ids = torch.cat([one.ids for one in passes], dim=1).cpu()
-        real = torch.cat([_real(one) for one in passes], dim=1).cpu().bool()
-        latents = {
-            index: torch.cat([one.latents[index] for one in passes], dim=1).cpu()
-            for index in passes[0].latents
-        }
-        norms = {
-            hook: torch.cat([one.norms[hook] for one in passes], dim=1).cpu()
-            for hook in passes[0].norms
-        }
+    whole = joined(passes)
+    ids, real = whole.ids.cpu(), _real(whole).cpu().bool()
+    latents = {index: values.cpu() for index, values in whole.latents.items()}
+    norms = {hook: values.cpu() for hook, values in whole.norms.items()}
     return [
         Row(
             ids=ids[r][real[r]].tolist(),

@@ -14,6 +14,8 @@ context along (``asyncio.to_thread``; ``contextvars.copy_context().run`` in a th
 
 from __future__ import annotations
 
+import atexit
+import os
 import queue
 import secrets
 import threading
@@ -28,9 +30,10 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from compliance.errors import MonitorError
+from compliance.monitor.chain import Moment
 from compliance.monitor.locked import Locked, read_locked
 from compliance.monitor.log import EventLog
-from compliance.monitor.looking import Look, Pass, SensorError, begin, look_of, rows_of
+from compliance.monitor.looking import Look, Pass, SensorError, begin, joined, look_of, rows_of
 from compliance.monitor.metrics import Metrics
 from compliance.monitor.scoring import (
     Asked,
@@ -52,6 +55,9 @@ from compliance.records.monitoring import Failed, LogPolicy, Observed
 
 WAITING = 1024
 """Batches that wait to be scored at most."""
+
+SEPARATE = 512
+"""Runs of one token each that are kept apart; more are put together, which takes less memory."""
 
 UNDECLARED = "the request was not declared, so all tokens were read"
 UNKNOWN_WORDS = "the tokens are not the declared input in the chat template, so all were read"
@@ -294,7 +300,8 @@ class Request:
     def observed(self, timeout: float = 5.0) -> tuple[Observed | None, ...]:
         """The last event of each sequence, in the order of the rows; it is waited for.
 
-        None where the sensor failed, or it took longer. Without a run of the model: empty.
+        None where the sensor failed on a sequence. Empty where it could read no run of the model,
+        or it took longer.
         """
         return self._scope.latest(timeout)
 
@@ -368,6 +375,9 @@ class _Sequences:
 
     grown: bool = False
     """Whether a reply has begun."""
+
+    single: int = 0
+    """The last passes, which were not put together."""
 
 
 class Scope:
@@ -481,12 +491,18 @@ class Scope:
             self._submit(current, "prefill", complete=False)
         if not run.past:
             current.passes.clear()
+            current.single = 0
         current.passes.append(run)
+        current.single += 1
+        if current.single == SEPARATE:
+            current.passes[-SEPARATE:] = [joined(current.passes[-SEPARATE:])]
+            current.single = 0
         current.width = run.past + run.width
 
     def _submit(self, current: _Sequences, phase: str, *, complete: bool) -> None:
         job = _Job(
-            list(current.passes), current.prompt, current.ids, current.asked, phase, complete
+            list(current.passes), current.prompt, current.ids, current.asked, phase, complete,
+            self._scorer.now(),
         )  # fmt: skip
         self._jobs = [*(old for old in self._jobs if not old.complete), job][-2:]
         self._scorer.put(job)
@@ -517,6 +533,7 @@ class _Job:
     asked: tuple[Asked | None, ...]
     phase: str
     complete: bool
+    at: Moment
     events: list[Observed | None] = field(default_factory=list)
     done: threading.Event = field(default_factory=threading.Event)
 
@@ -540,6 +557,9 @@ class _Scorer:
         self._queue: queue.Queue[_Job | threading.Event | None] = queue.Queue(WAITING)
         self._thread = threading.Thread(target=self._run, name="monitor", daemon=True)
         self._thread.start()
+
+    def now(self) -> Moment:
+        return self._log.now()
 
     def put(self, job: _Job) -> None:
         """Let sequences be scored. It returns at once; what cannot wait is counted."""
@@ -594,7 +614,7 @@ class _Scorer:
                 self._fail(request, asked, _reason(error))
                 found.append(None)
                 continue
-            self._log.write(event)
+            self._log.write(event, job.at)
             if job.complete:
                 self._metrics.observed(event)
             found.append(event)
@@ -640,7 +660,8 @@ class _Scorer:
     def _fail(self, request: str, asked: Asked | None, reason: str) -> None:
         self._metrics.failed()
         language = spelt(asked.language) if asked is not None else None
-        self._log.write(Failed(**self._facts, request=request, language=language, reason=reason))
+        facts = {**self._facts, **self._marks, "request": request, "language": language}
+        self._log.write(Failed(**facts, reason=reason))
 
 
 def _load_looks(
@@ -677,6 +698,16 @@ _SCORERS: weakref.WeakSet[_Scorer] = weakref.WeakSet()
 def _after_fork() -> None:
     for scorer in list(_SCORERS):
         scorer._start()
+
+
+def _at_exit() -> None:
+    """A server that ends without detaching has its last requests scored; the log closes next."""
+    for scorer in list(_SCORERS):
+        scorer.close()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+atexit.register(_at_exit)
 
 
 def _reason(error: Exception) -> str:

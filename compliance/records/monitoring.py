@@ -171,7 +171,7 @@ class Failed(Record):
     request: RequestId
     model: Digest
     pack: Digest
-    item: SaltedDigest | None = None
+    another_model: Literal[True] | None = None
     language: Language | None = None
     reason: Line
     """Never quotes what was read."""

@@ -169,6 +169,10 @@ class MonitoringReport(Record):
     without_cut_off: tuple[Reasoned, ...] = ()
     """Scores that no cut-off was applied to."""
 
+    contradictions: Count
+    """Scores that are written with another cut-off or alert than the pack's lock gives. They are
+    counted here and nowhere else."""
+
     clock_changes: Count
     models: tuple[ModelSeen, ...] = ()
     other_packs: tuple[OtherPack, ...] = ()
@@ -185,6 +189,8 @@ class MonitoringReport(Record):
     cells: tuple[WatchedCell, ...] = ()
     reviewed: tuple[ReviewedCell, ...] | None = None
     """Absent: no queue was given."""
+
+    cannot_show: tuple[Line, ...]
 
 
 Decision = Literal["true-alert", "false-alert", "unsure"]

@@ -86,7 +86,7 @@ def two_samples(first: ArrayLike, second: ArrayLike, *, exact: int = EXACT) -> T
 
 
 def _gap(i: NDArray[np.int64], j: NDArray[np.int64], n: int, m: int) -> NDArray[np.int64]:
-    """n m times the gap of the distribution functions, in whole numbers so that none is rounded."""
+    """The gap of the distribution functions times n m: a whole number, so that none is rounded."""
     return i * np.int64(m) - j * np.int64(n)
 
 

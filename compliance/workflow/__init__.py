@@ -30,7 +30,7 @@ _MODULES = {
     ),
     "importing": ("Imported", "RecipeOverview", "import_suite", "recipes"),
     "keys": ("ShownKey", "certify_key", "create_key", "show_key"),
-    "monitoring": ("check_log",),
+    "monitoring": ("check_log", "label_alerts", "queue_alerts", "report_monitoring"),
     "redacting": ("disclose", "disclosure_check", "redact", "with_disclosures"),
     "reproducing": ("Again",),
     "signing": ("ToSign", "look_before_signing", "sign"),

@@ -111,13 +111,14 @@ def check_interventions(
             "the small tasks that come with the software are not those of the plan",
             hint="run 'compliance plan' again, or the version of the software that planned",
         )
+    preparer = Preparer(reader.subject, pictures)
     if stage == "confirm":
         found_path(run.observations("fit"), DOSES)
-        return
-    preparer = Preparer(reader.subject, pictures)
     for concept in plan.interventions.concepts:
-        chosen = matched_items(plan, concept, by_split[CALIBRATE])
-        for item in (*chosen, *effect_items(plan, concept, by_split[CONFIRM]), *tasks):
+        chosen = effect_items(plan, concept, by_split[CONFIRM])
+        if stage == "fit":
+            chosen += matched_items(plan, concept, by_split[CALIBRATE])
+        for item in (*chosen, *tasks):
             prepared_replies(preparer, item)
 
 

@@ -263,6 +263,8 @@ def change_first(**values):
         (change_first(text="good"), "is judged 1, and its phrases say 0"),
         (change_first(judged=2.0), "from 0 to 1"),
         (change_first(text="", tokens=3, judged=0.5), "expected 0 or 1"),
+        (change_first(tokens=9), "at most 8 tokens are planned"),
+        (change_first(text="bad" * 400), "1200 characters"),
         (change_first(study="other"), "no study is called 'other'"),
         (change_first(item="z"), "is missing|is not planned"),
         (lambda rows: rows[1:], "before is missing"),

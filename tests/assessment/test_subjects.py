@@ -66,6 +66,18 @@ def test_the_same_ranking_at_lower_scores_moves(table):
         assert changes["sensitivity"].p_holm <= found.family_error
 
 
+def test_a_shown_fall_of_what_is_still_seen_moves(table):
+    half = (table["label"] == POSITIVE) & (table["group"].str[-1].astype(int) % 2 == 0)
+
+    found = compare_subjects([side(table), side(moved(table, half, -2.0), 1)])
+
+    assert outcomes(found) == {Outcome.MOVES}
+    for one in found.cells:
+        ranking = next(c for c in one.packs[1].changes if c.measure == "auroc-hard")
+        assert ranking.reading == "worse"
+        assert one.packs[1].seen
+
+
 def test_the_same_scores_show_no_change(table):
     found = compare_subjects([side(table), side(table, 1), side(table, 2)])
 

@@ -1,4 +1,4 @@
-"""A server that a test kills: several threads generate, watched, without end."""
+"""A server that a test kills, or that ends by itself: it generates, watched."""
 
 import sys
 import threading
@@ -10,8 +10,8 @@ from compliance.monitor import Monitor
 from tests.monitor.conftest import said
 
 
-def serve(folder: Path, pack: Path, log: Path) -> None:
-    """Say so once some requests were logged."""
+def serve(folder: Path, pack: Path, log: Path, requests: int | None) -> None:
+    """Serve some requests and end; or go on without end in threads, and say so."""
     model = AutoModelForCausalLM.from_pretrained(folder / "model").eval()
     tokenizer = AutoTokenizer.from_pretrained(folder / "model")
     monitor = Monitor.attach(model, pack, saes=[folder / "sae"], tokenizer=tokenizer, log=log)
@@ -26,6 +26,8 @@ def serve(folder: Path, pack: Path, log: Path) -> None:
                 model.generate(ids, max_new_tokens=4, do_sample=False, pad_token_id=0)
             count = None if count is None else count - 1
 
+    if requests is not None:
+        return generate(requests)
     generate(5)
     monitor.flush()
     for _ in range(3):
@@ -35,4 +37,4 @@ def serve(folder: Path, pack: Path, log: Path) -> None:
 
 
 if __name__ == "__main__":
-    serve(*map(Path, sys.argv[1:]))
+    serve(*map(Path, sys.argv[1:4]), int(sys.argv[4]) if len(sys.argv) > 4 else None)

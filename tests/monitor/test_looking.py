@@ -183,3 +183,16 @@ def test_a_server_that_computes_in_mixed_precision_does_not_round_what_is_read(t
         mixed.see(look.hook, x, [look])
 
     assert torch.equal(plain.latents[0], mixed.latents[0])
+
+
+def test_what_stands_at_padding_is_not_encoded(tmp_path):
+    save_tiny_sae(tmp_path / "sae", normalize_activations="constant_norm_rescale")
+    look = look_of(0, load_sae(SaeRef(path="sae"), tmp_path), LATENTS)
+    x = torch.randn(1, 6, WIDTH, generator=torch.Generator().manual_seed(2))
+    x[0, :2] = 0  # a vector that this SAE refuses
+    mask = torch.tensor([[0, 0, 1, 1, 1, 1]])
+    run = Pass(torch.zeros(1, 6, dtype=torch.long), mask, 0)
+
+    run.see(look.hook, x, [look])
+
+    assert torch.allclose(run.latents[0][0, 2:], look.encode(x[0, 2:]))

@@ -5,6 +5,8 @@ import contextvars
 import subprocess
 import sys
 import threading
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from compliance.errors import MonitorError
 from compliance.monitor import Asked, EventLog, read_log
 from compliance.monitor.chain import LOCK_FILE, _held
 from compliance.probes.tokens import prepare
-from compliance.records.monitoring import LogPolicy
+from compliance.records.monitoring import LogPolicy, parse_event_time
 from tests.monitor.conftest import said
 from tests.probes.tiny import save_tiny_sae, save_tiny_subject, tiny_model
 
@@ -561,7 +563,55 @@ def test_events_name_the_model_and_the_pack(served, tmp_path):
     assert event.another_model is None
 
 
+def test_long_replies_are_kept_in_few_pieces_and_score_the_same(served, tmp_path, monkeypatch):
+    from compliance.monitor import monitor as module
+
+    found = []
+    for most in (512, 4):
+        monkeypatch.setattr(module, "SEPARATE", most)
+        with (
+            served.attach(tmp_path) as monitor,
+            monitor.request(language="en", item=said("hello zz there")) as seen,
+        ):
+            served.model.generate(**served.inputs(), **GREEDY, min_new_tokens=15, max_new_tokens=15)
+        found.append((seen.observed()[0], len(seen._scope._jobs[-1].passes)))
+
+    (long, many), (short, few) = found
+    assert many == 15 and few == 6  # the prompt, three pieces of four, and two alone
+    assert long.scores == short.scores and long.tokens == short.tokens
+
+
+def test_an_event_says_when_it_happened_and_not_when_it_was_scored(served, tmp_path, monkeypatch):
+    from compliance.monitor import scoring
+
+    real = scoring.Scores.of
+
+    def slowly(*given: object) -> object:
+        time.sleep(0.3)
+        return real(*given)
+
+    monkeypatch.setattr(scoring.Scores, "of", slowly)
+    with served.attach(tmp_path) as monitor:
+        with monitor.request(language="en", item=said("hello zz there")):
+            served.model(**served.inputs())
+        ended = datetime.now(UTC)
+        monitor.flush()
+
+    (event,) = [one for one in read_log(tmp_path).events() if one.what.kind == "observed"]
+    assert parse_event_time(event.at) <= ended
+
+
 # When something fails
+
+
+def test_a_server_that_ends_without_detaching_has_its_last_requests_written(audited, tmp_path):
+    root, pack = Path(__file__).parent.parent.parent, next((audited / "packs").iterdir())
+    command = [sys.executable, "-m", "tests.monitor.serving_process", str(audited), str(pack)]
+    subprocess.run([*command, str(tmp_path), "3"], cwd=root, check=True, capture_output=True)
+
+    log = read_log(tmp_path)
+
+    assert log.chains[0].closed and not log.gaps and log.counts["observed"] == 6
 
 
 def test_serving_goes_on_while_the_disk_hangs(served, tmp_path):

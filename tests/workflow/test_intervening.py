@@ -10,6 +10,7 @@ import torch
 
 from compliance import workflow
 from compliance.assessment.arms import effect_items, matched_items, peak_items
+from compliance.assessment.assess import recompute
 from compliance.assessment.planning import planned_items
 from compliance.assessment.tables import read_table, table_bytes
 from compliance.documents import read_yaml
@@ -201,6 +202,14 @@ def test_the_lock_covers_the_doses(audit):
 
     assert run.lock().fit_digest == fit_digest(file_digests(files))
     assert run.lock().fit_digest != fit_digest(file_digests(run_files))
+
+
+def test_all_that_follows_from_the_tables_is_computed_again(audit):
+    workflow.assess(audit / "audit.yaml")
+    run = run_of(audit)
+
+    assert list(recompute(run.evidence(), run.observations())) == []
+    assert set(COLUMNS) <= set(run.evidence().observations)
 
 
 class Killed(BaseException):
