@@ -379,16 +379,23 @@ SUPPRESSION = (
 )  # fmt: skip
 
 
+TWIN_ARMS = ("found", f"top-{TOP}", "dense")
+"""What is printed of a clean twin, in which there is nothing to remove."""
+
+
 def suppression_rows(trial: Trial) -> Iterator[tuple[str, ...]]:
     """A row for each arm, and one for random latents."""
     for arm in trial.arms:
+        if trial.twin == "clean" and arm.arm not in TWIN_ARMS:
+            continue
         latents = f" ({arm.latents[0]})" if len(arm.latents) == 1 else ""
         yield (
             trial.name, f"{arm.arm}{latents}",
             f"{arm.writes_before} -> {arm.writes_after} of {arm.writes_change.n}",
             shown(arm.writes_change), f"{arm.share_before:.3f} -> {arm.share_after:.3f}",
             f"{arm.random_p:.2f}", shown(arm.ordinary_share, 4), shown(arm.ordinary_loss, 4),
-            f"{arm.ordinary_divergence.value:.4f}", yes(arm.removed), yes(arm.nothing_else),
+            f"{arm.ordinary_divergence.value:.4f}",
+            yes(arm.removed) if trial.twin == "planted" else "-", yes(arm.nothing_else),
         )  # fmt: skip
     r = trial.randoms
     yield (

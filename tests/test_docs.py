@@ -452,6 +452,7 @@ def prepare_nothing(folder: Path, finished_pack: Path) -> None:
 PREPARE: dict[str, Callable[[Path, Path], None]] = {
     "docs/tutorial-engineer.md": prepare_engineer,
     "docs/tutorial-auditor.md": prepare_auditor,
+    "docs/tutorial-monitoring.md": prepare_trail,
     "docs/tutorial-test-sets.md": prepare_engineer,
     "docs/reference/compare.md": prepare_trail,
     "docs/reference/features.md": prepare_engineer,

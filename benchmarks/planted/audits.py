@@ -98,7 +98,7 @@ def write_audit(
     _write_yaml(folder / "system.yaml", facts)
     probe: dict[str, object] = {"concept": CONCEPT}
     if features:
-        probe["features"] = [{"latent": latent} for latent in features]
+        probe["features"] = list(features)
     subject = {
         "model": f"{home}/model", "name": "small-llama", "saes": [{"path": f"{home}/sae"}]
     }  # fmt: skip

@@ -112,31 +112,22 @@ class ProbeCallback(TrainerCallback):
         self._saes = _in_order(self._plan, saes)
         self._items_digest = digest_of({item.id: digest_of(item) for item in self.items})
         self._began, self._first, self._number = self._earlier()
-        self._read: Callable[[], Scores] | None = None
-        self._looks: Looks | None = None
+        self._ready: tuple[Looks, Callable[[], Scores]] | None = None
         self._said = False
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Take the first look, unless the history has one."""
-        if not state.is_world_process_zero:
-            return
-
-        def begin() -> None:
-            self._prepare(args, state, kwargs["model"])
-            if self._first is None:
-                self._look(state)
-
-        self._guarded(state, begin)
+        if state.is_world_process_zero and self._first is None:
+            self._guarded(state, lambda: self._look(args, state, kwargs["model"]))
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Take a look every so many steps."""
-        ready = self._read is not None and state.is_world_process_zero
-        if ready and state.global_step % self.every == 0:
-            self._guarded(state, lambda: self._look(state))
+        if state.is_world_process_zero and state.global_step % self.every == 0:
+            self._guarded(state, lambda: self._look(args, state, kwargs["model"]))
 
     def _guarded(self, state: TrainerState, act: Callable[[], None]) -> None:
         """Do something that must not end training, whatever it raises."""
@@ -155,8 +146,8 @@ class ProbeCallback(TrainerCallback):
 
     def _prepare(
         self, args: TrainingArguments, state: TrainerState, model: PreTrainedModel
-    ) -> None:
-        """Everything that a look needs, made once the model is where it is trained.
+    ) -> tuple[Looks, Callable[[], Scores]]:
+        """What a look needs, made once the model is where it is trained.
 
         Raises:
             MonitorError: Its weights lie in parts on several devices.
@@ -174,14 +165,15 @@ class ProbeCallback(TrainerCallback):
             sae.reads(self._plan.model, resolve(model, sae.facts.hook_name).width)
         task = Task(self._plan, "shifts", self._lock)
         prepared = prepare_items(self.items, subject)
+        planned = planned_looks(state.max_steps - state.global_step, self.every)
+        if self._began is not None:
+            planned = self._began.looks
+        looks = Looks(self._plan, self._lock, self.items, planned)
         if self._began is None:
-            planned = planned_looks(state.max_steps - state.global_step, self.every)
-            self._looks = Looks(self._plan, self._lock, self.items, planned)
-            self._began = self._beginning(self._looks, planned)
-            self._write(self._began)
-        else:
-            self._looks = Looks(self._plan, self._lock, self.items, self._began.looks)
-        self._read = lambda: _scores(prepared, task, reader)
+            began = self._beginning(looks, planned)
+            self._write(began)
+            self._began = began
+        return looks, lambda: _scores(prepared, task, reader)
 
     def _beginning(self, looks: Looks, planned: int) -> Began:
         return Began(
@@ -199,12 +191,13 @@ class ProbeCallback(TrainerCallback):
             untestable=tuple(looks.untestable()),
         )
 
-    def _look(self, state: TrainerState) -> None:
-        assert self._read is not None and self._looks is not None and self._began is not None
+    def _look(self, args: TrainingArguments, state: TrainerState, model: PreTrainedModel) -> None:
         started = time.monotonic()
-        scores = self._read()
-        tested = self._first is not None and self._number <= self._began.looks
-        cells = self._looks.look(scores, self._first if tested else None, self._number)
+        self._ready = self._ready or self._prepare(args, state, model)
+        looks, read = self._ready
+        scores = read()
+        tested = self._first is not None and self._number <= looks.planned
+        cells = looks.look(scores, self._first if tested else None, self._number)
         look = Look(
             at=event_time(time.time()),
             step=state.global_step,
@@ -285,7 +278,7 @@ def _kept(path: Path) -> list[Began | Look | LookFailed]:
         return []
     data = path.read_bytes()
     if not data.endswith(b"\n"):
-        pass
+        os.truncate(path, data.rfind(b"\n") + 1)
     return list(read_history(path))
 
 

@@ -119,26 +119,32 @@ class Pass:
         return self.ids.shape[1]
 
 
-def begin(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Pass:
+def begin(args: tuple[Any, ...], kwargs: Mapping[str, Any], given: Tensor | None = None) -> Pass:
     """What is to be kept of a run, by the inputs that the model is given.
 
+    Args:
+        args: Of the model.
+        kwargs: Of the model.
+        given: The mask that ``generate`` was given, which makes another one of it for some caches.
+
     Raises:
-        SensorError: It is given no tokens, or a mask that says nothing of single tokens.
+        SensorError: It is given no tokens, or no mask that says which of them are real.
     """
     ids = kwargs.get("input_ids", args[0] if args else None)
     if not isinstance(ids, Tensor) or ids.ndim != 2:
         raise SensorError("the model was given embeddings, and no tokens")
-    past = _past(kwargs)
+    past, width = _past(kwargs), ids.shape[1]
     mask = kwargs.get("attention_mask", args[1] if len(args) > 1 else None)
-    if isinstance(mask, Tensor) and mask.ndim == 2:
-        mask = mask[:, -ids.shape[1] :].to(ids.device)
+    if mask is None or (past and width == 1):
         # One by one tokens are real; looking would wait for the device each time.
-        mask = None if ids.shape[1] == 1 or bool(mask.all()) else mask.clone()
-    elif mask is not None and not (past and ids.shape[1] == 1):
-        raise SensorError("the attention mask does not say which tokens are real")
-    else:
-        mask = None
-    return Pass(ids.detach().clone(), mask, past)
+        return Pass(ids.detach().clone(), None, past)
+    if not isinstance(mask, Tensor) or mask.ndim != 2:
+        mask = None if given is None else given[:, : past + width]
+        if mask is None or len(ids) % len(mask) or mask.shape[1] != past + width:
+            raise SensorError("the attention mask does not say which tokens are real")
+        mask = mask.repeat_interleave(len(ids) // len(mask), dim=0)
+    mask = mask[:, -width:].to(ids.device)
+    return Pass(ids.detach().clone(), None if bool(mask.all()) else mask.clone(), past)
 
 
 def _past(kwargs: Mapping[str, Any]) -> int:

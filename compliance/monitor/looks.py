@@ -74,7 +74,7 @@ class Looks:
 
     def __init__(self, plan: Plan, lock: Lock, items: Sequence[Item], planned: int) -> None:
         self._plan = plan
-        self._planned = planned
+        self.planned = planned
         self._table = pd.DataFrame(
             [(i.id, i.group, i.concept or "", i.label, i.language) for i in items],
             columns=["item", "group", "concept", "label", "language"],
@@ -88,7 +88,7 @@ class Looks:
     @property
     def limit(self) -> float:
         """The adjusted p value up to which a change at one look is a warning."""
-        return self._plan.family_error / self._planned
+        return self._plan.family_error / self.planned
 
     def untestable(self) -> Iterator[str]:
         """Cells and measures that could not warn even if all of their groups changed."""

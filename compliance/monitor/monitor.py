@@ -14,57 +14,29 @@ context along (``asyncio.to_thread``; ``contextvars.copy_context().run`` in a th
 
 from __future__ import annotations
 
-import atexit
-import os
-import queue
-import secrets
 import threading
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from compliance.errors import MonitorError
-from compliance.monitor.chain import Moment
 from compliance.monitor.locked import Locked, read_locked
 from compliance.monitor.log import EventLog
-from compliance.monitor.looking import Look, Pass, SensorError, begin, joined, look_of, rows_of
+from compliance.monitor.looking import Look, Pass, begin, look_of
 from compliance.monitor.metrics import Metrics
-from compliance.monitor.scoring import (
-    Asked,
-    Row,
-    Said,
-    Scores,
-    Words,
-    cut,
-    spelt,
-    turns_of,
-    watched,
-)
+from compliance.monitor.scope import Broken, Scope
+from compliance.monitor.scorer import Scorer, reason_of
+from compliance.monitor.scoring import Asked, Said, Words, watched
 from compliance.monitor.serving import check_model, ends_of, refused_way, return_sequences
 from compliance.probes.hooks import VISION, Site, resolve
 from compliance.probes.sae import load_sae
 from compliance.records.audit import SaeRef
-from compliance.records.base import to_json
-from compliance.records.monitoring import Failed, LogPolicy, Observed
-
-WAITING = 1024
-"""Batches that wait to be scored at most."""
-
-SEPARATE = 512
-"""Runs of one token each that are kept apart; more are put together, which takes less memory."""
-
-UNDECLARED = "the request was not declared, so all tokens were read"
-UNKNOWN_WORDS = "the tokens are not the declared input in the chat template, so all were read"
-NO_ITEM = "no input was declared, so all tokens were read"
-NOT_SEEN = (
-    "no run of the model was seen: it is compiled, or ran in a thread without the request's context"
-)
+from compliance.records.monitoring import LogPolicy, Observed
 
 
 class Monitor:
@@ -85,7 +57,7 @@ class Monitor:
         }
         self._sites = [resolve(model, hook) for hook in self._looks]
         self._local = threading.local()
-        self._scorer = _Scorer(
+        self._scorer = Scorer(
             locked, words, log, self.metrics, weights, another_model=another_model
         )
         self._owns_log = owns_log
@@ -196,8 +168,10 @@ class Monitor:
         original = model.generate
 
         def generate(*args: Any, **kwargs: Any) -> Any:
-            with _Generating(self, args, kwargs):
-                return original(*args, **kwargs)
+            with _Generating(self, args, kwargs) as generating:
+                found = original(*args, **kwargs)
+                generating.gave(found)
+                return found
 
         self._generate = generate
         model.__dict__["generate"] = generate
@@ -224,9 +198,9 @@ class Monitor:
         if scope is not None and scope.refused is not None:
             return
         try:
-            self._local.run = begin(args, kwargs)
+            self._local.run = begin(args, kwargs, None if scope is None else scope.mask)
         except Exception as error:
-            self._local.run = _Broken(_reason(error))
+            self._local.run = Broken(reason_of(error))
 
     def _look(self, hook: str, value: Any) -> None:
         """A place is passed."""
@@ -239,7 +213,7 @@ class Monitor:
             device = (value[0] if isinstance(value, tuple) else value).device
             run.see(hook, value, self._on(hook, device))
         except Exception as error:
-            run.problem = _reason(error)
+            run.problem = reason_of(error)
 
     def _after(self, module: Any, args: tuple[Any, ...], output: Any) -> None:
         """A run of the model ends."""
@@ -257,15 +231,15 @@ class Monitor:
             scope.add(self._checked(run))
             scope.finish()
         except Exception as error:
-            self._scorer.failed(None, _reason(error))
+            self._scorer.failed(None, reason_of(error))
 
-    def _checked(self, run: Pass | _Broken) -> Pass | _Broken:
-        if isinstance(run, _Broken):
+    def _checked(self, run: Pass | Broken) -> Pass | Broken:
+        if isinstance(run, Broken):
             return run
         if run.problem is not None:
-            return _Broken(run.problem)
+            return Broken(run.problem)
         missed = [hook for hook in self._looks if hook not in run.norms]
-        return _Broken(f"{missed[0]}: was not passed in a run of the model") if missed else run
+        return Broken(f"{missed[0]}: was not passed in a run of the model") if missed else run
 
     def _on(self, hook: str, device: torch.device) -> list[Look]:
         """What is looked at on a device, which is where a part of the model is."""
@@ -318,13 +292,6 @@ class Request:
 _SCOPES: ContextVar[tuple[tuple[Monitor, Scope], ...]] = ContextVar("requests", default=())
 
 
-@dataclass(frozen=True)
-class _Broken:
-    """A run of which nothing can be kept."""
-
-    reason: str
-
-
 class _Generating:
     """Around ``model.generate``: it says where a sequence ends, and how tokens are chosen."""
 
@@ -334,7 +301,16 @@ class _Generating:
         self._scope: Scope | None = None
         self._before: tuple[Any, ...] = ()
 
-    def __enter__(self) -> None:
+    def gave(self, found: Any) -> None:
+        """Hold what was generated against what was seen: a compiled step passes no hooks."""
+        try:
+            sequences = getattr(found, "sequences", found)
+            if self._scope is not None and isinstance(sequences, Tensor):
+                self._scope.generated(sequences.shape[1])
+        except Exception as error:
+            self._monitor._scorer.failed(None, reason_of(error))
+
+    def __enter__(self) -> Self:
         try:
             self._scope = self._monitor._scope()
             if self._scope is None:
@@ -343,325 +319,20 @@ class _Generating:
                 _SCOPES.set((*self._before, (self._monitor, self._own)))
             way = refused_way(self._monitor._model, self._args, self._kwargs)
             copies = return_sequences(self._monitor._model, self._args, self._kwargs)
-            self._scope.generating(way, copies)
+            self._scope.generating(way, copies, self._kwargs.get("attention_mask"))
         except Exception as error:
-            self._monitor._scorer.failed(None, _reason(error))
+            self._monitor._scorer.failed(None, reason_of(error))
+        return self
 
     def __exit__(self, kind: object, *_: object) -> None:
         try:
             if self._scope is not None:
-                self._scope.generated()
+                self._scope.ungenerating()
             if self._own is not None:
                 _SCOPES.set(self._before)
                 self._own.end(served=kind is None)
         except Exception as error:
-            self._monitor._scorer.failed(None, _reason(error))
-
-
-@dataclass
-class _Sequences:
-    """A batch of sequences, from the first run of the model on."""
-
-    passes: list[Pass]
-    ids: tuple[str, ...]
-    """Of the requests, one for each row."""
-
-    asked: tuple[Asked | None, ...]
-    prompt: int
-    """Positions of the prompt, with padding."""
-
-    width: int
-    """Positions in all."""
-
-    grown: bool = False
-    """Whether a reply has begun."""
-
-    single: int = 0
-    """The last passes, which were not put together."""
-
-
-class Scope:
-    """Runs of the model that belong together: those of a request, or of one ``generate``."""
-
-    def __init__(self, scorer: _Scorer, asked: tuple[Asked, ...]) -> None:
-        """``asked`` is empty where the request was not declared."""
-        self.refused: str | None = None
-        """Why runs are not read at the moment."""
-
-        self._scorer = scorer
-        self._asked = asked
-        self._copies = 1
-        self._current: _Sequences | None = None
-        self._broken = False
-        self._seen = False
-        self._lock = threading.RLock()
-        self._jobs: list[_Job] = []
-
-    def generating(self, refused: str | None, copies: int) -> None:
-        """``model.generate`` begins."""
-        with self._lock:
-            self.refused, self._copies = refused, copies
-            if refused is not None:
-                self._seen = True
-                self._fail(refused)
-
-    def generated(self) -> None:
-        """``model.generate`` has ended."""
-        with self._lock:
-            self.refused, self._copies = None, 1
-            self.finish()
-
-    def add(self, run: Pass | _Broken) -> None:
-        """A run of the model has ended."""
-        with self._lock:
-            self._seen = True
-            if isinstance(run, _Broken):
-                self._break(run.reason)
-            elif self._goes_on(run):
-                self._grow(run)
-            elif run.past == 0:
-                self.finish()
-                self._begin(run)
-            elif not self._broken:
-                self._break(
-                    f"the cache holds {run.past} tokens, of which this request's runs are not all: "
-                    "a cache of an earlier request, or one that was cut back"
-                )
-
-    def finish(self) -> None:
-        """The sequences so far are complete."""
-        with self._lock:
-            current, self._current, self._broken = self._current, None, False
-            if current is not None:
-                phase = "generation" if current.grown else "prefill"
-                self._submit(current, phase, complete=True)
-
-    def end(self, *, served: bool) -> None:
-        """Nothing more belongs here. Never raises."""
-        try:
-            with self._lock:
-                self.finish()
-                if served and not self._seen:
-                    self._fail(NOT_SEEN)
-        except Exception as error:
-            self._scorer.failed(None, _reason(error))
-
-    def latest(self, timeout: float) -> tuple[Observed | None, ...]:
-        """The last event of each sequence of the last batch."""
-        with self._lock:
-            job = next((job for job in reversed(self._jobs) if job.complete), None)
-        if job is None or not job.done.wait(timeout):
-            return ()
-        return tuple(job.events)
-
-    def _begin(self, run: Pass) -> None:
-        asked: tuple[Asked | None, ...] = (None,) * run.rows
-        if self._asked:
-            expected = len(self._asked) * self._copies
-            if run.rows != expected:
-                self._break(
-                    f"the model was run on {run.rows} sequences, declared were {expected}: "
-                    "beam search, or another batch"
-                )
-                return
-            asked = tuple(one for one in self._asked for _ in range(self._copies))
-        ids = tuple(secrets.token_hex(8) for _ in range(run.rows))
-        self._current = _Sequences([run], ids, asked, run.width, run.width)
-
-    def _goes_on(self, run: Pass) -> bool:
-        """Whether a run goes on with the sequences at hand, by the cache or without one."""
-        current = self._current
-        if current is None or run.rows != current.passes[0].rows:
-            return False
-        if run.past:
-            return run.past == current.width
-        if run.width != current.width + 1:
-            return False
-        before = torch.cat([one.ids for one in current.passes], dim=1)
-        return torch.equal(run.ids[:, :-1], before)
-
-    def _grow(self, run: Pass) -> None:
-        current = self._current
-        assert current is not None
-        in_parts = run.width > 1 and run.past and not current.grown
-        if in_parts:
-            current.prompt += run.width
-        elif not current.grown:
-            current.grown = True
-            self._submit(current, "prefill", complete=False)
-        if not run.past:
-            current.passes.clear()
-            current.single = 0
-        current.passes.append(run)
-        current.single += 1
-        if current.single == SEPARATE:
-            current.passes[-SEPARATE:] = [joined(current.passes[-SEPARATE:])]
-            current.single = 0
-        current.width = run.past + run.width
-
-    def _submit(self, current: _Sequences, phase: str, *, complete: bool) -> None:
-        job = _Job(
-            list(current.passes), current.prompt, current.ids, current.asked, phase, complete,
-            self._scorer.now(),
-        )  # fmt: skip
-        self._jobs = [*(old for old in self._jobs if not old.complete), job][-2:]
-        self._scorer.put(job)
-
-    def _break(self, reason: str) -> None:
-        """The batch at hand cannot be read to its end; said once."""
-        if not self._broken:
-            self._fail(reason)
-        self._current, self._broken = None, True
-
-    def _fail(self, reason: str) -> None:
-        current = self._current
-        if current is not None:
-            for request, asked in zip(current.ids, current.asked, strict=True):
-                self._scorer.failed(asked, reason, request)
-            return
-        for asked in self._asked or (None,):
-            self._scorer.failed(asked, reason)
-
-
-@dataclass
-class _Job:
-    """Sequences that are to be scored."""
-
-    passes: list[Pass]
-    prompt: int
-    ids: tuple[str, ...]
-    asked: tuple[Asked | None, ...]
-    phase: str
-    complete: bool
-    at: Moment
-    events: list[Observed | None] = field(default_factory=list)
-    done: threading.Event = field(default_factory=threading.Event)
-
-
-class _Scorer:
-    """A thread that turns what was kept into events."""
-
-    def __init__(
-        self, locked: Locked, words: Words, log: EventLog, metrics: Metrics, weights: str, *,
-        another_model: bool,
-    ) -> None:  # fmt: skip
-        self._words, self._log, self._metrics = words, log, metrics
-        self._scores = Scores(locked)
-        self._facts = {"model": weights, "pack": locked.root}
-        self._marks: dict[str, Any] = {"another_model": True} if another_model else {}
-        self._start()
-        _SCORERS.add(self)
-
-    def _start(self) -> None:
-        """With a thread of its own: when made, and in a forked process again."""
-        self._queue: queue.Queue[_Job | threading.Event | None] = queue.Queue(WAITING)
-        self._thread = threading.Thread(target=self._run, name="monitor", daemon=True)
-        self._thread.start()
-
-    def now(self) -> Moment:
-        return self._log.now()
-
-    def put(self, job: _Job) -> None:
-        """Let sequences be scored. It returns at once; what cannot wait is counted."""
-        try:
-            self._queue.put_nowait(job)
-        except queue.Full:
-            self._log.lose(len(job.ids))
-            job.events = [None] * len(job.ids)
-            job.done.set()
-
-    def failed(self, asked: Asked | None, reason: str, request: str | None = None) -> None:
-        """Say that a sequence could not be read. Never raises."""
-        try:
-            self._fail(request or secrets.token_hex(8), asked, reason)
-        except Exception:  # the last resort: it is counted
-            self._log.lose(1)
-
-    def flush(self, timeout: float) -> bool:
-        done = threading.Event()
-        try:
-            self._queue.put(done, timeout=timeout)
-        except queue.Full:
-            return False
-        return done.wait(timeout)
-
-    def close(self) -> None:
-        _SCORERS.discard(self)
-        if self.flush(timeout=5.0):
-            self._queue.put(None)
-            self._thread.join(1.0)
-
-    def _run(self) -> None:
-        while (job := self._queue.get()) is not None:
-            if isinstance(job, threading.Event):
-                job.set()
-                continue
-            try:
-                job.events = self._events(job)
-            except Exception as error:
-                job.events = [None] * len(job.ids)
-                for request, asked in zip(job.ids, job.asked, strict=True):
-                    self._fail(request, asked, _reason(error))
-            job.done.set()
-
-    def _events(self, job: _Job) -> list[Observed | None]:
-        rows = rows_of(job.passes, job.prompt)
-        found: list[Observed | None] = []
-        for row, request, asked in zip(rows, job.ids, job.asked, strict=True):
-            try:
-                event = self._observed(row, request, asked, job)
-            except Exception as error:
-                self._fail(request, asked, _reason(error))
-                found.append(None)
-                continue
-            self._log.write(event, job.at)
-            if job.complete:
-                self._metrics.observed(event)
-            found.append(event)
-        return found
-
-    def _observed(self, row: Row, request: str, asked: Asked | None, job: _Job) -> Observed:
-        said = asked.item if asked is not None else None
-        found = None if said is None else self._words.roles(said, row.ids)
-        unknown = UNDECLARED if asked is None else NO_ITEM if said is None else UNKNOWN_WORDS
-        roles, begins = found or (None, row.prompt)
-        row = cut(row, begins, self._words.ends)
-        language = spelt(asked.language) if asked is not None else None
-        return Observed(
-            **self._facts,
-            **self._marks,
-            request=request,
-            phase=job.phase,
-            complete=job.complete,
-            item=self._salted(said, row),
-            language=language,
-            declared=asked is not None,
-            tokens=len(row.ids),
-            scores=self._scores.of(
-                row, None if roles is None else roles[: len(row.ids)], language, unknown
-            ),
-            words=self._spoken(said, row, begins),
-        )
-
-    def _salted(self, said: Said | None, row: Row) -> str:
-        if said is None:
-            return self._log.salted({"ids": row.ids[: row.prompt]})
-        return self._log.salted({"turns": [to_json(turn) for turn in turns_of(said)]})
-
-    def _spoken(self, said: Said | None, row: Row, begins: int) -> Any:
-        if not self._log.policy.text:
-            return None
-        asked = turns_of(said) if said is not None else (
-            {"role": "unknown", "content": self._words.reply(row.ids[: row.prompt])},
-        )  # fmt: skip
-        reply = self._words.reply(row.ids[begins:])
-        return (*asked, {"role": "assistant", "content": reply}) if reply else asked
-
-    def _fail(self, request: str, asked: Asked | None, reason: str) -> None:
-        self._metrics.failed()
-        language = spelt(asked.language) if asked is not None else None
-        facts = {**self._facts, **self._marks, "request": request, "language": language}
-        self._log.write(Failed(**facts, reason=reason))
+            self._monitor._scorer.failed(None, reason_of(error))
 
 
 def _load_looks(
@@ -690,32 +361,3 @@ def _load_looks(
             )
         looks.append(look_of(index, sae, latents))
     return looks
-
-
-_SCORERS: weakref.WeakSet[_Scorer] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for scorer in list(_SCORERS):
-        scorer._start()
-
-
-def _at_exit() -> None:
-    """A server that ends without detaching has its last requests scored; the log closes next."""
-    for scorer in list(_SCORERS):
-        scorer.close()
-
-
-os.register_at_fork(after_in_child=_after_fork)
-atexit.register(_at_exit)
-
-
-def _reason(error: Exception) -> str:
-    """In words that quote nothing that was read, as messages of others may do."""
-    if isinstance(error, SensorError):
-        return str(error)
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    where = f" in {trace.tb_frame.f_code.co_name}" if trace is not None else ""
-    return f"{type(error).__name__}{where}"

@@ -105,6 +105,9 @@ class Input:
 class _Outcome:
     """What is kept of an input's unchanged run."""
 
+    logits: Tensor
+    """``[targets, vocabulary]``, as the model gives them."""
+
     probabilities: Tensor
     """float64 ``[targets, vocabulary]``."""
 
@@ -344,7 +347,7 @@ def _outcome(one: Input, logits: Tensor) -> _Outcome:
     found = logits.double().log_softmax(dim=-1)
     likelihood = found.gather(-1, one.expected.to(found.device)[:, None]).sum()
     p = found.exp()
-    return _Outcome(p, (p * found).sum(dim=-1), _finite(one, float(likelihood)))
+    return _Outcome(logits, p, (p * found).sum(dim=-1), _finite(one, float(likelihood)))
 
 
 def _sums(
@@ -363,7 +366,12 @@ def _sums(
 
 
 def _compared(one: Input, plain: _Outcome, logits: Tensor) -> tuple[float, float]:
-    """Log p of the predicted tokens, and KL from the unchanged model: nats, float64."""
+    """Log p of the predicted tokens, and KL from the unchanged model: nats, float64.
+
+    Where a change moved nothing these are the unchanged model's own, to the last bit.
+    """
+    if torch.equal(logits, plain.logits):
+        return plain.likelihood, 0.0
     z = logits.double()
     total = z.logsumexp(dim=-1)
     likelihood = (z.gather(-1, one.expected.to(z.device)[:, None])[:, 0] - total).sum()

@@ -77,7 +77,7 @@ def place_of(change: Change, reader: Reader) -> str:
 
 
 def can_change(reader: Reader, sae: int) -> bool:
-    """Whether an SAE's latents can be clamped: its place is in the text stream and not read-only."""
+    """Whether an SAE's latents can be set: its place is in the text stream and not read-only."""
     place = output_hook(reader.saes[sae])
     return (
         reader.subject.tokenizer is not None

@@ -49,7 +49,7 @@ def text_sums(
         expected = torch.tensor(prepared.ids)[part].to(runs[0].device)[:, None]
         plain, other = (log_softmax(run[part - 1].double(), dim=-1) for run in runs)
         losses = [-one.gather(-1, expected).sum() for one in (plain, other)]
-        found += torch.stack([*losses, (other.exp() * (other - plain)).sum()]).cpu()
+        found += torch.stack([*losses, (plain.exp() * (plain - other)).sum()]).cpu()
     loss, later, divergence = found.tolist()
     _refuse_infinite(prepared.item, (loss, later, divergence))
     return len(targets), loss, later, divergence

@@ -115,9 +115,12 @@ def _steps(ctx: Context, entries: Sequence[Entry]) -> dict[str, Entry | None]:
     too early the first, of the assessment the last.
     """
     plan, lock = digest_of(ctx.plan), digest_of(ctx.evidence.lock)
+    carried = ctx.plan.locked_by is not None
     return {
         "step_plan": _first(entries, "plan-frozen", digest=plan),
-        "step_fit": _first(entries, "fit-carried" if ctx.plan.locked_by else "run-started"),
+        "step_carried" if carried else "step_fit": _first(
+            entries, "fit-carried" if carried else "run-started"
+        ),
         "step_lock": _first(entries, "locked", digest=lock),
         "step_open": _first(entries, "confirmation-opened"),
         "step_confirm": _first(entries, "run-started", **{"pass": "confirm"}),

@@ -137,7 +137,7 @@ def dose_files(
         progress: Told how far it is.
 
     Raises:
-        ProbeError: The subject could not be read, or a probe has latents of two SAEs.
+        ProbeError: The subject could not be read.
     """
     if run.plan().interventions is None:
         return {}

@@ -163,7 +163,7 @@ def run_pass(
     if stage == "fit":  # an item that cannot be read is found before the confirm split is opened
         Work(by_split["confirm"], reader.subject, pictures)
         if run.plan().locked_by is not None:
-            _carry(run, progress)
+            _carry(run, environment_of(reader), progress)
             return
     splits = ("discover", "calibrate") if stage == "fit" else ("confirm",)
     items = {split: by_split[split] for split in splits}
@@ -200,10 +200,15 @@ def run_pass(
     )
 
 
-def _carry(run: RunFolder, progress: Progress) -> None:
+def _carry(run: RunFolder, now_in: Environment, progress: Progress) -> None:
     """Take the tables before the lock from the pack whose lock this run is under."""
     with _locking_pack(run) as pack:
         stated = pack.statement.predicate
+        _refuse_another_environment(
+            pack.evidence.environment, now_in,
+            hint=f"audit the model of {stated.pack_id} again in this environment, and name that "
+            "pack",
+        )  # fmt: skip
         progress.stage(f"taking the tables before the lock from {stated.pack_id}")
         files = carried(run, pack)
         facts = {"pass": "fit", "pack": stated.pack_id, "root": stated.root_digest}
@@ -248,7 +253,7 @@ def open_confirm(
     Raises:
         PlanError: The items before the lock were run in another environment.
     """
-    _refuse_another_environment(run, environment)
+    _refuse_another_environment(run.environment(), environment, hint=BEGIN_AGAIN)
     groups = sorted({item.group for item in items})
     facts = {"groups": groups, "lock": digest_of(run.lock()), "run": run.path.name}
 
@@ -574,18 +579,21 @@ def environment_of(reader: Reader) -> Environment:
     )
 
 
-def _refuse_another_environment(run: RunFolder, now_in: Environment) -> None:
+BEGIN_AGAIN = "go on in that environment, or begin again in a folder without this run"
+
+
+def _refuse_another_environment(before: Environment, now_in: Environment, *, hint: str) -> None:
     """A cut-off and the scores it is held against come from the same software and device.
 
     Raises:
         PlanError: The items before the lock were run with something else.
     """
-    changed = environment_changes(run.environment(), now_in)
+    changed = environment_changes(before, now_in)
     if not changed:
         return
     raise PlanError(
         "the items before the lock were run in another environment: " + "; ".join(changed),
-        hint="go on in that environment, or begin again in a folder without this run",
+        hint=hint,
     )
 
 

@@ -135,6 +135,10 @@ def test_where_nothing_changes_nothing_is_said_and_scores_are_those_of_the_audit
     assert {change.difference for look in later for c in look.cells for change in c.changes} == {
         0.0
     }
+    for look in later:
+        for now, then in zip(look.cells, first.cells, strict=True):
+            assert now.hard_negatives.high == pytest.approx(then.hard_negatives.high, abs=1e-5)
+            assert now.positives.low == pytest.approx(then.positives.low, abs=1e-5)
     with read_pack(audited.pack) as pack:
         from compliance.assessment.tables import read_table
 
@@ -177,8 +181,9 @@ def test_what_goes_wrong_is_said_once_and_training_goes_on(audited, tmp_path, ca
         "WARNING"
     ]
     if broken == "model":
-        (failed,) = read_history(history)
-        assert isinstance(failed, LookFailed)
+        failed = list(read_history(history))
+        assert [type(one) for one in failed] == [LookFailed] * 3
+        assert [one.step for one in failed] == [0, 2, 4]
 
 
 def test_test_items_are_refused_under_any_name(audited, tmp_path):

@@ -115,6 +115,30 @@ def test_generation_without_a_cache_gives_the_same(served, tmp_path):
     assert len(of_kind(tmp_path, "observed")) == 4
 
 
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_static_cache_gives_the_same(served, tmp_path, side):
+    served.tokenizer.padding_side = side
+    words = ("hello zz", "a longer turn than that zz yes!")
+    prompts = served.tokenizer.apply_chat_template(
+        [said(one) for one in words], add_generation_prompt=True, padding=True, return_dict=True,
+        return_tensors="pt",
+    )  # fmt: skip
+    inputs = {name: prompts[name] for name in ("input_ids", "attention_mask")}
+    found = []
+    with served.attach(tmp_path) as monitor:
+        for cache in (None, "static"):
+            with monitor.requests([Asked("en", said(one)) for one in words]) as seen:
+                served.model.generate(
+                    **inputs, **GREEDY, max_new_tokens=6, cache_implementation=cache
+                )
+            found.append(seen.observed())
+
+    for a, b in zip(*found, strict=True):
+        assert a.tokens == b.tokens and a.phase == b.phase == "generation"
+        for one, other in zip(a.scores, b.scores, strict=True):
+            assert one.score == pytest.approx(other.score, abs=1e-4)
+
+
 def test_a_prompt_that_comes_in_parts_is_one_prompt(served, tmp_path):
     with served.attach(tmp_path) as monitor:
         found = []
@@ -294,7 +318,7 @@ def test_detaching_leaves_nothing_behind(served, tmp_path):
 def test_an_exception_in_the_sensor_is_an_event_and_serving_goes_on(
     served, tmp_path, monkeypatch, broken
 ):
-    from compliance.monitor import looking, monitor, scoring
+    from compliance.monitor import looking, monitor, scorer, scoring
 
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("a secret that was read")
@@ -302,7 +326,7 @@ def test_an_exception_in_the_sensor_is_an_event_and_serving_goes_on(
     places = {
         "encode": (looking.Look, "encode"), "begin": (monitor, "begin"),
         "score": (scoring.Scores, "of"), "words": (scoring.Words, "roles"),
-        "rows": (monitor, "rows_of"),
+        "rows": (scorer, "rows_of"),
     }  # fmt: skip
     expected = served.model.generate(**served.inputs(), **GREEDY, max_new_tokens=5)
     monkeypatch.setattr(*places[broken], fail)
@@ -429,6 +453,28 @@ def test_a_model_that_is_compiled_afterwards_is_served_and_said_to_be_unseen(ser
 
     assert torch.allclose(bare, found, atol=1e-5)
     assert seen.observed() == () and of_kind(tmp_path, "failed-sensor")
+
+
+def test_steps_that_transformers_compiles_are_said_to_be_unseen(served, tmp_path, monkeypatch):
+    inputs = served.inputs()
+    options = {**GREEDY, "max_new_tokens": 6, "cache_implementation": "static"}
+    bare = served.model.generate(**inputs, **options)
+    # Transformers compiles on GPUs alone.
+    monkeypatch.setattr(type(served.model), "_valid_auto_compile_criteria", lambda *_: True)
+    monkeypatch.setattr(
+        type(served.model), "get_compiled_call",
+        lambda self, _: torch.compile(self.__call__, backend="eager"),
+    )  # fmt: skip
+    with (
+        served.attach(tmp_path) as monitor,
+        monitor.request(language="en", item=said("hello zz there")),
+    ):
+        found = served.model.generate(**inputs, **options)
+
+    assert torch.equal(bare, found)
+    (failed,) = of_kind(tmp_path, "failed-sensor")
+    assert failed.reason.startswith("18 of 23 tokens were seen")
+    assert not of_kind(tmp_path, "observed")
 
 
 # Threads and tasks
@@ -564,13 +610,13 @@ def test_events_name_the_model_and_the_pack(served, tmp_path):
 
 
 def test_long_replies_are_kept_in_few_pieces_and_score_the_same(served, tmp_path, monkeypatch):
-    from compliance.monitor import monitor as module
+    from compliance.monitor import scope as module
 
     found = []
     for most in (512, 4):
         monkeypatch.setattr(module, "SEPARATE", most)
         with (
-            served.attach(tmp_path) as monitor,
+            served.attach(tmp_path, policy=LogPolicy(text=True)) as monitor,
             monitor.request(language="en", item=said("hello zz there")) as seen,
         ):
             served.model.generate(**served.inputs(), **GREEDY, min_new_tokens=15, max_new_tokens=15)
@@ -578,7 +624,8 @@ def test_long_replies_are_kept_in_few_pieces_and_score_the_same(served, tmp_path
 
     (long, many), (short, few) = found
     assert many == 15 and few == 6  # the prompt, three pieces of four, and two alone
-    assert long.scores == short.scores and long.tokens == short.tokens
+    assert long.scores == short.scores and long.words == short.words
+    assert long.tokens == short.tokens
 
 
 def test_an_event_says_when_it_happened_and_not_when_it_was_scored(served, tmp_path, monkeypatch):

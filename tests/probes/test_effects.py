@@ -192,6 +192,19 @@ def test_rows_of_a_batch_follow_from_the_plan_and_change_no_number(tmp_path):
         assert row == pytest.approx(other, abs=1e-5), arm
 
 
+def test_a_change_that_moves_nothing_has_no_effect_at_all(tmp_path):
+    runner, preparer = made(tmp_path)
+    inputs = runner.replies(preparer, an_item())
+    latents = runner.reader.saes[0].encode(
+        torch.cat([states_of(one.prepared, runner.reader, HOOK) for one in inputs])
+    )
+    silent = int((latents == 0).all(dim=0).nonzero()[0])
+
+    found = list(effects(runner, inputs, {"dose/0": Change("clamp", 0, (silent,), (0.0,))}))
+
+    assert found[0][1:] == found[1][1:]
+
+
 def test_replies_that_cannot_be_told_apart_are_refused(tmp_path):
     runner, preparer = made(tmp_path)
     item = an_item(choices={"concept": "it is", "other": "it is so"})

@@ -24,6 +24,7 @@ from compliance.probes.task import Reader
 from compliance.records.audit import SaeRef, SubjectConfig
 from compliance.records.suite import Choices, Item, Label
 from tests.probes.tiny import WIDTH, save_tiny_sae, save_tiny_subject
+from tests.probes.tiny_vision import save_tiny_vision
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -177,6 +178,24 @@ def test_a_last_turn_of_the_user_is_asked_as_it_is():
 
     assert without_reply(asked_as_is) is asked_as_is
     assert [m.role for m in without_reply(item(reply="x")).messages] == ["user"]
+
+
+@pytest.mark.parametrize("family", ["llava", "qwen2_vl", "smolvlm"])
+def test_a_model_that_takes_pictures_is_asked_in_words(tmp_path, family):
+    save_tiny_vision(tmp_path / "model", family)
+    save_tiny_sae(tmp_path / "sae")
+    config = SubjectConfig(model="./model", saes=(SaeRef(path="./sae"),))
+    subject = load_subject(config, tmp_path)
+    prompt = asked(item(), Preparer(subject), room=6)
+
+    [reply] = generate(Arm(Reader(subject, ())), [prompt], max_new_tokens=6)
+
+    ids = torch.tensor([prompt.ids])
+    with torch.inference_mode():
+        for token in reply.ids:
+            logits = subject.model(input_ids=ids, use_cache=False).logits[0, -1]
+            assert token == int(logits.argmax())
+            ids = torch.cat([ids, torch.tensor([[token]])], dim=1)
 
 
 def test_a_prompt_whose_reply_has_no_room_is_refused(reader, preparer):

@@ -15,6 +15,7 @@ from compliance.records.base import digest_of
 from compliance.records.comparison import Reading
 from compliance.records.subjects import Basis, Outcome
 from compliance.records.verification import Outcome as Checked
+from compliance.workflow import stages
 from compliance.workflow.transferring import transfer_differences
 from tests.compared_subjects import write_locked, write_planted
 from tests.small_pdf import small_pdf
@@ -81,6 +82,8 @@ def test_a_pack_under_another_lock_says_so_and_passes_every_check(packs):
     page = (packs.lost / "data" / "report.html").read_text(encoding="utf-8")
     assert "Locked on another model" in page
     assert "taken from the pack “tiny-1.0.0”, of another model" in page
+    assert "The tables of the fitting items are taken from the pack of another model" in page
+    assert "each step comes after the one above it" in page
 
 
 def test_the_trail_names_what_was_carried_and_counts_the_opening(packs):
@@ -152,6 +155,21 @@ def test_a_damaged_pack_and_one_that_was_locked_by_another_lock_nothing(packs, t
         workflow.plan(chained)
     with pytest.raises(VerificationError, match="locked_by"):
         workflow.plan(under)
+
+
+def test_an_environment_of_another_kind_is_refused_before_anything_is_carried(
+    packs, tmp_path, monkeypatch
+):
+    path = write_locked(tmp_path / "other", packs.first, planted=True, name="x")
+    workflow.plan(path)
+    now_in = of(packs.first).environment.model_copy(update={"device": "cuda:0"})
+    monkeypatch.setattr(stages, "environment_of", lambda _: now_in)
+
+    with pytest.raises(PlanError, match="another environment: device cpu, now cuda:0") as refused:
+        workflow.observe(path)
+
+    assert "audit the model of tiny-1.0.0 again" in refused.value.hint
+    assert not list((tmp_path / "other" / "runs").glob("*/observations/fit/*"))
 
 
 def test_probes_are_required_where_no_pack_gives_them(tmp_path):

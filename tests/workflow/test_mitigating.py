@@ -273,8 +273,7 @@ def test_replies_to_restricted_items_are_judged_and_not_kept(own):
     restricted = table["item"].str.endswith("positive-en")
     assert (table["text"][restricted] == "").all() and (table["tokens"][restricted] > 0).any()
     assert (table["text"][~restricted] != "").any()
-    kept = "".join(p.read_text() for p in (run_of(own).path / "passes/mitigation").rglob("*.json"))
-    assert table["judged"][restricted].isin([0, 1]).all() and '"row"' in kept
+    assert table["judged"][restricted].isin([0, 1]).all()
 
 
 def strict(question, *, prompt, reply):
