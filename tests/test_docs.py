@@ -29,7 +29,7 @@ import yaml
 from click.testing import CliRunner
 
 from compliance.cli.main import COMMANDS, main
-from tests.tiny_audit import write_audit
+from tests.tiny_audit import write_audit, write_changed_audit
 
 ROOT = Path(__file__).parent.parent
 PAGES = [
@@ -445,6 +445,10 @@ def prepare_trail(folder: Path, finished_pack: Path) -> None:
     shutil.copytree(finished_pack.parent.parent, folder, dirs_exist_ok=True)
 
 
+def prepare_changed(folder: Path, finished_pack: Path) -> None:
+    write_changed_audit(folder)
+
+
 def prepare_nothing(folder: Path, finished_pack: Path) -> None:
     pass
 
@@ -452,6 +456,7 @@ def prepare_nothing(folder: Path, finished_pack: Path) -> None:
 PREPARE: dict[str, Callable[[Path, Path], None]] = {
     "docs/tutorial-engineer.md": prepare_engineer,
     "docs/tutorial-auditor.md": prepare_auditor,
+    "docs/tutorial-interventions.md": prepare_changed,
     "docs/tutorial-monitoring.md": prepare_trail,
     "docs/tutorial-test-sets.md": prepare_engineer,
     "docs/reference/compare.md": prepare_trail,

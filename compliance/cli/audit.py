@@ -165,6 +165,8 @@ def assess(audit_yaml: Path, json_output: bool) -> None:
         return
     for finding in evidence.findings:
         click.echo(f"{finding.cell.key}: {finding.verdict}")
+    for influence in evidence.influences or ():
+        click.echo(f"{influence.cell.key}: features changed, {influence.statement}")
     click.echo("next: compliance report, or compliance pack")
 
 

@@ -30,9 +30,10 @@ class Entry(Record):
 
     Kinds used by an audit, in their usual order: ``suite-registered``, ``plan-frozen``,
     ``run-started``, ``run-finished`` (or ``fit-carried``, from another pack), ``locked``,
-    ``confirmation-opened``, ``assessed``, ``superseded``, ``report-built``. Stated by persons: ``deviation``, ``reviewed``, ``approved``,
-    ``released``, ``superseded``, ``withdrawn``. By outside means: ``time-stamped``,
-    ``key-changed``; and ``torn-tail``, written by the trail itself.
+    ``confirmation-opened``, ``assessed``, ``superseded``, ``report-built``. Stated by persons:
+    ``deviation``, ``reviewed``, ``approved``, ``released``, ``superseded``, ``withdrawn``. By
+    outside means: ``time-stamped``, ``key-changed``; and ``torn-tail``, written by the trail
+    itself.
     """
 
     sequence: Annotated[int, Field(ge=1)]

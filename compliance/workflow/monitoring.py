@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from compliance.assessment.monitoring import LockedCell
     from compliance.monitor.locked import Locked
     from compliance.monitor.reading import Log
+    from compliance.records.monitoring import Event
     from compliance.records.monitoring_report import (
         ChainHead,
         Labels,
@@ -38,6 +40,9 @@ LEVEL = 0.95
 
 FAMILY_ERROR = 0.05
 """What adjusted p values of drift are held against."""
+
+TOLD = 1000
+"""Events after which progress is told."""
 
 
 def check_log(folder: Path) -> Log:
@@ -95,10 +100,7 @@ def report_monitoring(
     rows = [row for path in reviewed for row in read_queue(path) if row.pack == locked.root]
     found = _read(logs, progress)
     cells = _cells(locked)
-    progress.stage("counting events")
-    seen = monitoring.count_events(
-        (event for log in found for event in _intact(log).events()), cells, pack=locked.root
-    )
+    seen = monitoring.count_events(_events(found, progress), cells, pack=locked.root)
     assessed = monitoring.assess_cells(
         seen, cells, model=locked.model.weights_digest, level=LEVEL, family_error=FAMILY_ERROR
     )
@@ -224,6 +226,20 @@ def _intact(log: Log) -> Log:
 def _damaged(log: Log) -> set[str]:
     files = {one.file for one in log.damage}
     return {chain.id for chain in log.chains if files & {path.name for path in chain.paths}}
+
+
+def _events(logs: Sequence[Log], progress: Progress) -> Iterator[Event]:
+    """Events of all chains without damage, told as they come."""
+    intact = [_intact(log) for log in logs]
+    total = sum(chain.events for log in intact for chain in log.chains)
+    progress.stage(f"counting {total:,} events")
+    began = time.monotonic()
+    events = (event for log in intact for event in log.events())
+    for done, event in enumerate(events, start=1):
+        yield event
+        if done % TOLD == 0 and done < total:
+            passed = time.monotonic() - began
+            progress.advance(done, total, passed / done * (total - done))
 
 
 def _heads(log: Log) -> Iterator[ChainHead]:

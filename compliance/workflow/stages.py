@@ -116,9 +116,7 @@ def plan_for(config: AuditConfig, folder: Path, suites: Sequence[Suite], reader:
         return plan_under(pack, config, lambda whole: _own_plan(whole, folder, suites, reader))
 
 
-def _own_plan(
-    config: AuditConfig, folder: Path, suites: Sequence[Suite], reader: Reader
-) -> Plan:
+def _own_plan(config: AuditConfig, folder: Path, suites: Sequence[Suite], reader: Reader) -> Plan:
     check_places(config.interventions, reader)
     model = reader.subject.facts
     plan = make_plan(
