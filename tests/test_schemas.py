@@ -34,6 +34,8 @@ def validator(name: str) -> jsonschema.Draft202012Validator:
 def test_the_seed_suite_fits_its_schemas():
     folder = data_dir("evidence/suites/seed")
     validator("suite").validate(yaml.safe_load((folder / "suite.yaml").read_text("utf-8")))
+    behaviours = (folder / "behaviours.yaml").read_text("utf-8")
+    validator("behaviours").validate(yaml.safe_load(behaviours))
     check = validator("item")
 
     for line in (folder / "items.jsonl").read_text(encoding="utf-8").splitlines():

@@ -19,6 +19,7 @@ the plan's; nothing is said where a number is missing that has to be told beside
 """
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -198,8 +199,8 @@ def _asked(plan: Plan, study: PlannedMitigation, items: pd.DataFrame) -> pd.Data
     return pd.concat(parts)[["item", "label", "language"]]
 
 
-def _shows(study: PlannedMitigation, row: tuple, label: str, language: str) -> bool:
-    """Whether one reply shows the sign of its label."""
+def _shows(study: PlannedMitigation, row: Any, label: str, language: str) -> bool:
+    """Whether one reply, a row of REPLY_COLUMNS, shows the sign of its label."""
     judged, text = float(row.judged), str(row.text)
     where = f"observations/{REPLIES}: {study.name}, {row.item}, {row.arm}"
     if row.tokens > study.max_new_tokens or len(text) > LONGEST_TOKEN * row.tokens:

@@ -224,7 +224,9 @@ def _lists(
 
 
 def _judge(config: JudgeConfig | None, facts: ModelFacts | None) -> PlannedJudge | None:
-    return config and PlannedJudge(plug=config.plug, model=facts, limit=config.limit)
+    if config is None:
+        return None
+    return PlannedJudge(plug=config.plug, model=facts, limit=config.limit)
 
 
 def _digest(tasks: Sequence[Item]) -> str:

@@ -157,6 +157,17 @@ def _past(kwargs: Mapping[str, Any]) -> int:
     return int(length())
 
 
+def marks(run: Pass) -> list[torch.cuda.Event]:
+    """Points in the devices' work, after what was kept of a run, that a thread can wait for."""
+    found = []
+    for device in {values.device for values in run.norms.values()}:
+        if device.type == "cuda":
+            mark = torch.cuda.Event()
+            mark.record(torch.cuda.current_stream(device))
+            found.append(mark)
+    return found
+
+
 def joined(passes: Sequence[Pass]) -> Pass:
     """Passes that follow each other as one."""
     with torch.inference_mode():

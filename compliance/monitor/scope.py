@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from compliance.monitor.looking import Pass, joined
+from compliance.monitor.looking import Pass, joined, marks
 from compliance.monitor.scorer import Job, Scorer, reason_of
 from compliance.monitor.scoring import Asked
 from compliance.records.monitoring import Observed
@@ -192,7 +192,7 @@ class Scope:
     def _submit(self, current: Sequences, phase: str, *, complete: bool) -> None:
         job = Job(
             list(current.passes), current.prompt, current.ids, current.asked, phase, complete,
-            self._scorer.now(),
+            self._scorer.now(), marks(current.passes[-1]),
         )  # fmt: skip
         self._jobs = [*(old for old in self._jobs if not old.complete), job][-2:]
         self._scorer.put(job)

@@ -11,6 +11,8 @@ import weakref
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+
 from compliance.monitor.chain import Moment
 from compliance.monitor.locked import Locked
 from compliance.monitor.log import EventLog
@@ -39,6 +41,9 @@ class Job:
     phase: str
     complete: bool
     at: Moment
+    ready: list[torch.cuda.Event]
+    """Passed once the devices have computed what is to be scored."""
+
     events: list[Observed | None] = field(default_factory=list)
     done: threading.Event = field(default_factory=threading.Event)
 
@@ -110,6 +115,8 @@ class Scorer:
             job.done.set()
 
     def _events(self, job: Job) -> list[Observed | None]:
+        for mark in job.ready:
+            mark.synchronize()
         rows = rows_of(job.passes, job.prompt)
         found: list[Observed | None] = []
         for row, request, asked in zip(rows, job.ids, job.asked, strict=True):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from compliance.records.audit import AuditConfig, SystemFacts
 from compliance.records.base import Record
+from compliance.records.behaviour import Behaviours
 from compliance.records.earlier import EarlierPack
 from compliance.records.evidence import Evidence
 from compliance.records.pack import Disclosure, PackedItem, PartItem, Salts, WithheldItem
@@ -27,6 +28,7 @@ SCHEMAS: dict[str, type[Record]] = {
     "redaction": Redaction,
     "suite": Datasheet,
     "item": Item,
+    "behaviours": Behaviours,
     "plan": Plan,
     "lock": Lock,
     "evidence": Evidence,

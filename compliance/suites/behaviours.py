@@ -106,7 +106,8 @@ def check_rules(suite: Suite, found: Behaviours) -> tuple[RuleCheck, ...]:
     Returns:
         A row for each concept, kind of reply and language that has any, in this order.
     """
-    right, n = Counter(), Counter()
+    right: Counter[tuple[str, str, str]] = Counter()
+    n: Counter[tuple[str, str, str]] = Counter()
     for item in suite.items:
         behaviour = found.behaviours.get(item.concept or "")
         if behaviour is None or not asks(behaviour, item):

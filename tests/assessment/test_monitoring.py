@@ -127,7 +127,8 @@ def test_what_is_no_sequence_of_the_pack_is_counted_apart():
 
 
 @pytest.mark.parametrize(
-    "change", [{"cut_off": 9.0, "alert": False}, {"alert": False}, {"cut_off": None}]
+    "change",
+    [{"cut_off": 9.0, "alert": False}, {"cut_off": 2.0}, {"alert": False}, {"cut_off": None}],
 )
 def test_a_score_that_contradicts_the_lock_is_counted_and_not_used(change):
     event_of = seen_of(1, 3.0)
