@@ -21,8 +21,8 @@ clean twin of each. All models are listed with that number.
    watching: alerts on documents with the trigger against the sensitivity that the audit stated, and
    without against the locked rate; requests a second with and without.
 
-Two words are used by rules that were fixed before the first run: the behaviour is *removed* where
-payload's probability falls to a tenth of what it was or less; *nothing else* changed where, without
+Two words are used by rules that were fixed before the first run. The behaviour is *removed* where
+payload's probability falls to a tenth of what it was or less. *Nothing else* changed where, without
 the trigger, the 95 % interval of the change of cross-entropy ends below 0.01 nats a word and that
 of the payload's probability lies within 0.005 of 0. The sizes 1, 2, 5 and 10 were fixed with them;
 20 was added after a look at 40 documents of each model, where 10 had left much in one model.
@@ -32,7 +32,7 @@ so an item's two choices are two endings of its last clause: one of the payload 
 own.
 
 A model, SAE or audit that is finished is not made again. With those of ``planted_models.py`` at
-hand one free core needs about five minutes; from nothing, about two hours.
+hand one core needs about eight minutes; training comes on top, as long as is stated there.
 """
 
 from __future__ import annotations

@@ -15,14 +15,15 @@ from __future__ import annotations
 import csv
 import io
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 import yaml
 from pydantic import ValidationError
 
-from compliance.documents import read_json_lines, read_text
+from compliance.documents import open_file, read_json_lines
 from compliance.errors import StorageError, SuiteError
 from compliance.records.base import canonical_bytes, digest_of, to_json
 from compliance.records.monitoring_report import QueueRow, Unused
@@ -32,6 +33,9 @@ from compliance.suites.importing.csv_rows import sniff_delimiter
 from compliance.suites.load import normalised
 
 COLUMNS = tuple(QueueRow.model_fields)
+
+MAX_HEADER = 10_000
+"""Characters of a queue's first line."""
 
 OPEN = "nobody has decided"
 UNSURE = "the reviewer is unsure"
@@ -88,12 +92,24 @@ def read_queue(path: Path) -> list[QueueRow]:
     """
     if not _is_csv(path):
         return [line.record for line in read_json_lines(path, QueueRow, error=SuiteError)]
-    text = read_text(path, error=SuiteError).removeprefix("\ufeff")
-    table = csv.DictReader(io.StringIO(text, newline=""), delimiter=_delimiter(text), strict=True)
     try:
-        return [_row(values, f"{path.name}, line {table.line_num}") for values in table]
+        with io.TextIOWrapper(open_file(path), encoding="utf-8-sig", newline="") as file:
+            return list(_rows(file, path.name))
     except csv.Error as error:
         raise SuiteError(f"{path.name}: not a CSV file: {error}") from error
+    except UnicodeDecodeError as error:
+        raise SuiteError(f"{path.name}: not UTF-8", hint="save the file as UTF-8") from error
+    except OSError as error:
+        raise SuiteError(f"{path.name}: cannot be read: {error.strerror}") from error
+
+
+def _rows(file: TextIO, name: str) -> Iterator[QueueRow]:
+    header = file.readline(MAX_HEADER)
+    delimiter = sniff_delimiter(header)
+    columns = next(csv.reader([header], delimiter=delimiter), [])
+    table = csv.DictReader(file, columns, delimiter=delimiter, strict=True)
+    for values in table:
+        yield _row(values, f"{name}, line {table.line_num + 1}")
 
 
 def _is_csv(path: Path) -> bool:
@@ -102,10 +118,6 @@ def _is_csv(path: Path) -> bool:
             f"{path.name}: a queue's name ends in .csv or .jsonl", hint="give it one of these"
         )
     return path.suffix == ".csv"
-
-
-def _delimiter(text: str) -> str:
-    return sniff_delimiter(text.split("\n", 1)[0])
 
 
 def _row(values: dict[str | None, str | list[str] | None], where: str) -> QueueRow:

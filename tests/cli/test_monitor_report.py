@@ -11,7 +11,7 @@ from compliance.cli.main import main
 from compliance.monitor.locked import read_locked
 from compliance.records.monitoring_report import MonitoringReport
 from compliance.suites.load import load_suite
-from compliance.suites.reviewed import COLUMNS
+from compliance.suites.reviewed import COLUMNS, read_queue
 from tests.monitored import failed, harmless_and_alarming, observed, score_of, write_log
 
 
@@ -253,3 +253,33 @@ def test_a_queue_from_a_spreadsheet_is_read(log, finished_pack, tmp_path):
     run("labels", path, "--pack", finished_pack, "--to", tmp_path / "suite")
 
     assert load_suite("suite", tmp_path).items[0].text == "one; two\nthree"
+
+
+def test_a_queue_of_many_alerts_is_read_back(finished_pack, tmp_path):
+    locked, events = harmless_and_alarming(finished_pack)
+    folder = write_log(tmp_path / "log", [
+        events[-1].model_copy(update={"request": f"{n:016x}"}) for n in range(8000)
+    ])  # fmt: skip
+
+    rows = queue_of(folder, tmp_path / "queue.csv")
+
+    assert len(read_queue(tmp_path / "queue.csv")) == len(rows) > 4000
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"request,at\n\xff,1\n", "not UTF-8"),
+        (b'request,at\n"open', "not a CSV file"),
+        (b"", None),
+        (b"request,at\n1,2,3\n", "more cells"),
+        (b"\x00\n\x00\n", "line 2"),
+    ],
+)
+def test_a_file_that_is_no_queue_is_refused(finished_pack, tmp_path, data, said):
+    path = tmp_path / "queue.csv"
+    path.write_bytes(data)
+
+    code, output = run("labels", path, "--pack", finished_pack, "--to", tmp_path / "suite")
+
+    assert (code, said is None or said in output) == (0 if said is None else 2, True), output
