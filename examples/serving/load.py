@@ -95,6 +95,7 @@ def questions_of(suite: Path, count: int, tokens: int) -> list[dict[str, object]
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print."""
     options = _options(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by a signal"))  # and both servers
     questions = questions_of(options.suite, options.requests, options.tokens)
     with served(options, watched=True) as watched, served(options, watched=False) as plain:
         for address in (watched, plain):
