@@ -180,9 +180,7 @@ def run_pass(
     else:
         passes.confirm(items["confirm"])
         run.write_observations(effect_files(run, items["confirm"], *changing))
-        run.write_observations(
-            study_files(run, items["confirm"], reader, environment, progress)
-        )
+        run.write_observations(study_files(run, items["confirm"], reader, environment, progress))
         run.write_observations(
             precision_files(
                 run, by_split["confirm"], reader, environment, pictures,

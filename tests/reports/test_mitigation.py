@@ -126,7 +126,7 @@ def test_it_is_said_what_is_suppressed_and_who_judges(build, evidence):
     assert "difference of means is taken out" in intro(by="dense")
     assert "another model, " in intro(by="model", model=evidence.plan.model)
     judge = PlannedJudge(plug="strict", limit=0.6)
-    assert "judged by strict, and count above 0.6" in intro(judge=judge)
+    assert "judged by strict, and count where its score is above 0.6" in intro(judge=judge)
 
 
 def test_names_of_results_are_words_and_the_method_is_explained(build, evidence):
