@@ -17,8 +17,8 @@ FIRST = "1.0.0"
 NAMES = frozenset({"name", "revision", "neuronpedia_id"})
 """Fields of a model or an SAE that only say what it is called; digests say what it is."""
 
-MEASURED = ("plan", "lock", "results", "findings", "observations", "confirm_openings",
-            "environment")  # fmt: skip
+MEASURED = ("plan", "lock", "results", "findings", "influences", "reductions", "observations",
+            "confirm_openings", "environment")  # fmt: skip
 """Parts of the evidence that say how was measured and what came out."""
 
 

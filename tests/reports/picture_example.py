@@ -109,9 +109,8 @@ def picture_gallery_of(evidence: Evidence, **changed: object) -> Gallery:
 
 def observed_with(gallery: Gallery | None) -> Observed:
     """A run of which nothing is at hand but its pictures."""
-    tables = ("scores", "calibration", "tokens", "cofiring", "features", "firing")
-    columns = (SCORE_COLUMNS, SCORE_COLUMNS, TOKEN_COLUMNS, COFIRING_COLUMNS, FEATURE_COLUMNS,
-               FIRING_COLUMNS)  # fmt: skip
+    tables = ("scores", "tokens", "cofiring", "features", "firing")
+    columns = (SCORE_COLUMNS, TOKEN_COLUMNS, COFIRING_COLUMNS, FEATURE_COLUMNS, FIRING_COLUMNS)
     empty = {name: empty_table(names) for name, names in zip(tables, columns, strict=True)}
     return Observed(items=tuple(gallery.items) if gallery else (), gallery=gallery, **empty)
 
