@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from compliance.assessment.drawing import drawn, drawn_items, in_drawn_order
+from compliance.assessment.drawing import drawn, drawn_items, in_drawn_order, neutral_items
 from compliance.errors import PlanError
 from compliance.records.audit import Interventions
 from compliance.records.base import digest_of, to_json
@@ -91,17 +91,7 @@ def effect_items(plan: Plan, concept: str, items: Sequence[Item]) -> list[Item]:
 def side_items(plan: Plan, items: Sequence[Item]) -> list[Item]:
     """Neutral confirm texts of each language; benign ones where there are none."""
     planned = _planned(plan)
-    label = Label.NEUTRAL if plan.has_neutral_text else Label.NEGATIVE
-    kinds = (label, "text")
-    return [
-        items[place]
-        for language in planned.languages
-        for place in drawn_items(
-            plan, "side-effects", items,
-            lambda i, tag=language: (i.label, i.modality) == kinds and i.language == tag,
-            planned.neutral_items, name="group",
-        )
-    ]  # fmt: skip
+    return neutral_items(plan, "side-effects", items, planned.languages, planned.neutral_items)
 
 
 def scored_items(plan: Plan, probe: PlannedProbe, items: Sequence[Item]) -> list[Item]:

@@ -305,16 +305,17 @@ def _compute(
     stated_rates: Mapping[str, Result] | None = None,
 ) -> _Computed:
     confirm = StoredConfirm(files)
+    items = confirm.items  # read once: each time it is asked for is another
     measures = Measures(plan, lock, confirm, read_table(files, "fit/means.parquet"))
     results = by_id(
         chain(
             measures.results(),
             precision(plan, measures.cells, files),
-            interventions(plan, confirm.items, files),
-            mitigation(plan, confirm.items, files, stated_rates),
+            interventions(plan, items, files),
+            mitigation(plan, items, files, stated_rates),
         )
     )
-    findings = judge(plan, results, _qualifiers(plan, confirm.items))
+    findings = judge(plan, results, _qualifiers(plan, items))
     confirm.check_others()
     findings, kept = with_settings(measures, results, findings)
     every = (*results.values(), *kept, error_bound(plan))

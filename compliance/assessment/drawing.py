@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, TypeVar
 
 from compliance.records.plan import Plan
-from compliance.records.suite import Item
+from compliance.records.suite import Item, Label
 from compliance.suites.stored import Outline, outlines_of
 
 Drawn = TypeVar("Drawn")
@@ -20,6 +20,24 @@ def drawn_items(
     found = ((place, one) for place, one in enumerate(outlines_of(items)) if wanted(one))
     first = drawn(plan, what, found, number, key=lambda one: getattr(one[1], name))
     return [place for place, _ in first]
+
+
+def neutral_items(
+    plan: Plan, what: str, items: Sequence[Item], languages: Sequence[str], number: int
+) -> list[Item]:
+    """Neutral texts of each language; benign ones where the plan has none. Without pictures."""
+    label = Label.NEUTRAL if plan.has_neutral_text else Label.NEGATIVE
+
+    def is_wanted(item: Outline, language: str) -> bool:
+        return (item.label, item.modality, item.language) == (label, "text", language)
+
+    return [
+        items[place]
+        for language in languages
+        for place in drawn_items(
+            plan, what, items, lambda i, tag=language: is_wanted(i, tag), number, name="group"
+        )
+    ]
 
 
 def drawn(

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from compliance.assessment.arms import interventions_of
-from compliance.assessment.drawing import drawn, drawn_items
+from compliance.assessment.drawing import drawn, drawn_items, neutral_items
 from compliance.assessment.sizes import refuse_too_large
 from compliance.errors import PlanError, StatisticsError
 from compliance.features.reading import FeatureList
@@ -154,17 +154,7 @@ def loss_items(plan: Plan, items: Sequence[Item]) -> list[Item]:
 
     Benign confirm items where there is none. Without pictures: what the model predicts is words.
     """
-    label = Label.NEUTRAL if plan.has_neutral_text else Label.NEGATIVE
-    kinds = (label, "text")
-    return [
-        items[place]
-        for language in plan.languages
-        for place in drawn_items(
-            plan, "losses", items,
-            lambda i, tag=language: (i.label, i.modality) == kinds and i.language == tag,
-            plan.robustness.loss_items, name="group",
-        )
-    ]  # fmt: skip
+    return neutral_items(plan, "losses", items, plan.languages, plan.robustness.loss_items)
 
 
 def repeated_items(plan: Plan, items: Sequence[Item]) -> list[Item]:

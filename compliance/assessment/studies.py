@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from compliance.assessment.drawing import drawn, drawn_items
+from compliance.assessment.drawing import drawn
 from compliance.errors import PlanError
 from compliance.records.audit import AuditConfig, JudgeConfig, Mitigation
 from compliance.records.base import digest_of, to_json
@@ -93,20 +93,6 @@ def refuse_idle(plan: Plan, items: Sequence[Item]) -> None:
                     "confirm",
                     hint="give the suite more groups, or the behaviour other strata",
                 )
-
-
-def neutral_items(plan: Plan, study: PlannedMitigation, items: Sequence[Item]) -> list[Item]:
-    """Neutral confirm texts of each language, for side effects; else benign ones."""
-    label = Label.NEUTRAL if plan.has_neutral_text else Label.NEGATIVE
-    return [
-        items[place]
-        for language in study.languages
-        for place in drawn_items(
-            plan, "mitigation-side", items,
-            lambda i, tag=language: (i.label, i.modality, i.language) == (label, "text", tag),
-            study.neutral_items, name="group",
-        )
-    ]  # fmt: skip
 
 
 def small_tasks(study: PlannedMitigation) -> list[Item]:

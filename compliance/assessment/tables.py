@@ -236,6 +236,8 @@ class ConfirmObservations(_Observations):
         yield getattr(self, name)
 
 
+_CONFIRM = frozenset(field.name for field in fields(ConfirmObservations))
+
 _COMPACT = frozenset(("items", "scores", "latents", "fidelity", "tokens"))
 """Tables that grow with the items; the others are of subsamples, of latents or of pictures."""
 
@@ -249,25 +251,12 @@ class StoredConfirm:
         files: By path below ``observations/``.
     """
 
-    items: pd.DataFrame
-    scores: pd.DataFrame
-    latents: pd.DataFrame
-    fidelity: pd.DataFrame
-    firing: pd.DataFrame
-    losses: pd.DataFrame
-    shifts: pd.DataFrame
-    repeats: pd.DataFrame
-    patches: pd.DataFrame
-    tokens: pd.DataFrame
-    cofiring: pd.DataFrame
-    features: pd.DataFrame
-
     def __init__(self, files: Mapping[str, bytes]) -> None:
         self._files = files
         self._asked: set[str] = set()
 
     def __getattr__(self, name: str) -> pd.DataFrame:
-        if name not in StoredConfirm.__annotations__:
+        if name not in _CONFIRM:
             raise AttributeError(name)
         return read_table(self._files, self._path(name), compact=name in _COMPACT)
 
@@ -286,7 +275,7 @@ class StoredConfirm:
         Raises:
             PlanError: A file is missing or does not hold what its name says.
         """
-        for name in StoredConfirm.__annotations__.keys() - self._asked:
+        for name in _CONFIRM - self._asked:
             for _ in self.parts(name):
                 pass
 

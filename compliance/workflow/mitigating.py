@@ -17,11 +17,11 @@ import numpy as np
 import pandas as pd
 
 from compliance.assessment.choosing import linear_weights
+from compliance.assessment.drawing import neutral_items
 from compliance.assessment.mitigation import REPLIES, SIDES, sign_of
 from compliance.assessment.planning import planned_items
 from compliance.assessment.studies import (
     OtherModels,
-    neutral_items,
     planned_studies,
     refuse_idle,
     small_tasks,
@@ -195,7 +195,9 @@ class _Study:
         from compliance.probes.pairs import choice_odds, text_sums
 
         ratio, (before, after) = self.plan.sink_norm_ratio, self.arms.values()
-        texts = neutral_items(self.plan, self.study, items)
+        texts = neutral_items(
+            self.plan, "mitigation-side", items, self.study.languages, self.study.neutral_items
+        )
         tasks = small_tasks(self.study)
 
         def text(item: Item) -> list[Any]:
